@@ -1,0 +1,1 @@
+"""Where images come from and what happens to them before the network."""

@@ -1,0 +1,1 @@
+"""Files and names of weights: read without anybody's framework, renamed by tables."""
