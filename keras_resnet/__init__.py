@@ -1,3 +1,32 @@
-"""Deep residual networks (He et al. 2015) in Keras."""
+"""Deep residual networks (He et al. 2015) in Keras: build, load, train, evaluate, export, serve."""
 
-from keras_resnet._version import __version__ as __version__
+from keras_resnet._version import __version__
+from keras_resnet.architectures import NAMED as _NAMED, Architecture, cifar, cost, nearest as _nearest
+from keras_resnet.layers import BatchNormalization, load_model
+from keras_resnet.models import Constructor, build, constructor as _constructor, dense_head, get_model, list_models
+
+__all__ = [
+    "Architecture",
+    "BatchNormalization",
+    "Constructor",
+    "__version__",
+    "build",
+    "cifar",
+    "cost",
+    "dense_head",
+    "get_model",
+    "list_models",
+    "load_model",
+    *_NAMED,
+]
+
+
+def __getattr__(name: str) -> Constructor:
+    """Every row of the table is a constructor of this module."""
+    if name in _NAMED:
+        return _constructor(name)
+    raise AttributeError(f"module 'keras_resnet' has no attribute {name!r}." + _nearest(name, __all__))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,93 @@
+"""The one layer that Keras has but has slow: batch normalisation by TensorFlow's fused kernel.
+
+Everything else in these networks is a stock Keras layer. This one is too, as far as files and other people's code can
+tell: the class is called and saved as `keras.layers.BatchNormalization`, has its arguments, variables and results, and
+does its own thing only where TensorFlow's kernel can (TensorFlow backend, channels last, rank 4, not synchronised,
+no float64). Everywhere else it *is* the stock layer.
+"""
+
+import os
+from typing import Any
+
+import keras
+
+_FUSED_DTYPES = ("float32", "float16", "bfloat16")
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch normalisation, in one pass over the activations and in their own type.
+
+    The stock layer casts mixed-precision activations to float32 and takes moments, difference, product and sum one after
+    the other. The fused kernel reads bfloat16 and float16 as they are and keeps its statistics in float32.
+
+    Arguments and variables are the stock layer's. So are the statistics: the kernel gives a batch variance corrected by
+    n / (n - 1), as PyTorch's moving variance has it; the correction is undone, so that a network trained with this layer is the
+    network that Keras would have trained.
+
+    Example:
+    >>> BatchNormalization()(keras.ops.ones((2, 4, 4, 8))).shape
+    TensorShape([2, 4, 4, 8])
+    """
+
+    # Files name a layer by this module and the class's name: ours open where this package is not installed.
+    __module__ = "keras.layers"
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalises `inputs` of shape `(batch, height, width, channels)`, or of any shape the stock layer takes."""
+        if not self._can_fuse(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        training = bool(training and self.trainable)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma,
+            offset=self.beta,
+            # In training the kernel computes these two itself, and wants them empty.
+            mean=tf.zeros((0,)) if training else self.moving_mean,
+            variance=tf.zeros((0,)) if training else self.moving_variance,
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            n = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], variance.dtype)
+            variance *= tf.maximum(n - 1.0, 1.0) / n
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return outputs
+
+    def _can_fuse(self, inputs, mask) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and self.scale
+            and self.center
+            and not self.synchronized
+            and not getattr(self, "renorm", False)  # Keras has it from 3.13 on
+            and self.variable_dtype == "float32"
+            and keras.backend.standardize_dtype(inputs.dtype) == self.compute_dtype
+            and self.compute_dtype in _FUSED_DTYPES
+        )
+
+
+def load_model(filepath: str | os.PathLike, **kwargs: Any) -> keras.Model:
+    """Opens a `.keras` file with the fast batch normalisation in place of the stock one.
+
+    `keras.saving.load_model` opens the same file with the same results, slower.
+
+    Args:
+        filepath: a file written by `model.save`.
+        **kwargs: passed on to `keras.saving.load_model`: `compile`, `safe_mode`, `custom_objects`.
+
+    Returns:
+        The `keras.Model`.
+
+    Example:
+    >>> keras_resnet.ResNet20().save("resnet20.keras")
+    >>> keras_resnet.load_model("resnet20.keras").name
+    'resnet20'
+    """
+    custom_objects = {"BatchNormalization": BatchNormalization} | (kwargs.pop("custom_objects", None) or {})
+    return keras.saving.load_model(filepath, custom_objects=custom_objects, **kwargs)
