@@ -8,6 +8,7 @@
 import dataclasses
 import difflib
 import math
+import numbers
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -133,46 +134,37 @@ class Architecture:
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}."
-                    + nearest(value, choices)
-                )
+            if getattr(self, name) not in choices:
+                hint = nearest(getattr(self, name), choices)
+                self._refuse(f"`{name}` must be one of {', '.join(map(repr, choices))}.", name, hint=hint)
         for name in ("depths", "widths"):
-            object.__setattr__(self, name, _positive_integers(name, getattr(self, name)))
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("depths", "widths", "groups", "group_width"):
+            values = getattr(self, name)
+            values = values if isinstance(values, tuple) else (values,)
+            if not values or any(not isinstance(value, numbers.Integral) or value < 1 for value in values):
+                self._refuse(f"`{name}` must be whole numbers of 1 or more.", name)
         if len(self.depths) != len(self.widths):
-            raise ValueError(
-                "`depths` and `widths` name the same stages: they must be equally long. "
-                f"Received: depths={self.depths}, widths={self.widths}."
-            )
-        for name in ("groups", "group_width"):
-            _positive_integers(name, (getattr(self, name),))
-        if self.block == "bottleneck" and any(self._inner(width) < self.groups for width in self.widths):
-            raise ValueError(
-                "Each group of a bottleneck's 3x3 convolution needs a channel: widths * group_width // 64 >= 1. "
-                f"Received: widths={self.widths}, group_width={self.group_width}."
-            )
+            self._refuse("`depths` and `widths` name the same stages: they must be equally long.", "depths", "widths")
         if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
-            raise ValueError(
-                "Groups and group widths are settings of the bottleneck's 3x3 convolution; use block='bottleneck'. "
-                f"Received: block='basic', groups={self.groups}, group_width={self.group_width}."
+            self._refuse(
+                "Groups belong to the 3x3 convolution of block='bottleneck'.", "block", "groups", "group_width"
             )
+        if self.block == "bottleneck" and any(self._inner(width) < self.groups for width in self.widths):
+            self._refuse("A group has no channel left: widths * group_width // 64 is 0.", "widths", "group_width")
         if not 0 <= self.drop_path < 1 or not 0 <= self.squeeze_excite <= 1:
-            raise ValueError(
-                "`drop_path` must lie in [0, 1) and `squeeze_excite` in [0, 1]. "
-                f"Received: drop_path={self.drop_path}, squeeze_excite={self.squeeze_excite}."
-            )
+            self._refuse("`drop_path` must lie in [0, 1), `squeeze_excite` in [0, 1].", "drop_path", "squeeze_excite")
         if self.shortcut == "none" and (self.drop_path or self.zero_init_residual):
-            raise ValueError(
-                "A plain network (shortcut='none') has nothing left where a block is dropped or starts at zero. "
-                f"Received: drop_path={self.drop_path}, zero_init_residual={self.zero_init_residual}."
+            self._refuse(
+                "A plain network has nothing left where a block is dropped or starts at zero.",
+                *("shortcut", "drop_path", "zero_init_residual"),
             )
         if self.shortcut == "identity" and any(unit.channels < unit.channels_in for unit in self.units()):
-            raise ValueError(
-                "shortcut='identity' can add zero channels but not take channels away; use shortcut='projection'. "
-                f"Received: block={self.block!r}, widths={self.widths}."
-            )
+            self._refuse("An identity shortcut can add zero channels, not take channels away.", "shortcut", "widths")
+
+    def _refuse(self, sentence: str, *names: str, hint: str = ""):
+        received = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        raise ValueError(f"{sentence} Received: {received}.{hint}")
 
     @property
     def image_size(self) -> int:
@@ -227,13 +219,6 @@ class Architecture:
         return max(1, int(channels * self.squeeze_excite)) if self.squeeze_excite else 0
 
 
-def _positive_integers(name: str, values) -> tuple[int, ...]:
-    values = tuple(values)
-    if not values or any(not isinstance(value, int) or value < 1 for value in values):
-        raise ValueError(f"`{name}` must be whole numbers of 1 or more. Received: {name}={values}.")
-    return values
-
-
 def cifar(depth: int, **settings) -> Architecture:
     """The paper's CIFAR network of this depth: three stages of n blocks, 16, 32 and 64 wide (section 4.2).
 
@@ -260,7 +245,9 @@ def cifar(depth: int, **settings) -> Architecture:
     return Architecture(depths=(n, n, n), **row)
 
 
-def cost(architecture: Architecture, image_size: int | None = None, channels: int = 3, classes: int | None = None) -> Cost:
+def cost(
+    architecture: Architecture, image_size: int | None = None, channels: int = 3, classes: int | None = None
+) -> Cost:
     """Counts parameters and multiply-adds, without building anything.
 
     As the paper does (section 3.3), multiply-adds are those of the convolutions and of the classifier.
@@ -338,7 +325,9 @@ FAMILIES: dict[str, dict[str, Architecture]] = {
         "Plain34": Architecture(depths=(3, 4, 6, 3), shortcut="none"),
     },
     "CIFAR, residual (He et al. 2015)": {f"ResNet{depth}": cifar(depth) for depth in (20, 32, 44, 56, 110, 1202)},
-    "CIFAR, plain (He et al. 2015)": {f"Plain{depth}": cifar(depth, shortcut="none") for depth in (20, 32, 44, 56, 110)},
+    "CIFAR, plain (He et al. 2015)": {
+        f"Plain{depth}": cifar(depth, shortcut="none") for depth in (20, 32, 44, 56, 110)
+    },
     "Pre-activation (He et al. 2016)": {
         "ResNet50V2": _bottleneck(3, 4, 6, 3, **_V2),
         "ResNet101V2": _bottleneck(3, 4, 23, 3, **_V2),

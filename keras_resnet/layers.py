@@ -17,12 +17,12 @@ _FUSED_DTYPES = ("float32", "float16", "bfloat16")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalisation, in one pass over the activations and in their own type.
 
-    The stock layer casts mixed-precision activations to float32 and takes moments, difference, product and sum one after
-    the other. The fused kernel reads bfloat16 and float16 as they are and keeps its statistics in float32.
+    The stock layer casts mixed-precision activations to float32 and takes moments, difference, product and sum one
+    after the other. The fused kernel reads bfloat16 and float16 as they are and keeps its statistics in float32.
 
     Arguments and variables are the stock layer's. So are the statistics: the kernel gives a batch variance corrected by
-    n / (n - 1), as PyTorch's moving variance has it; the correction is undone, so that a network trained with this layer is the
-    network that Keras would have trained.
+    n / (n - 1), as PyTorch's moving variance has it; the correction is undone, so that a network trained with this
+    layer is the network that Keras would have trained.
 
     Example:
     >>> BatchNormalization()(keras.ops.ones((2, 4, 4, 8))).shape

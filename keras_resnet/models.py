@@ -1,6 +1,6 @@
 """The builder and the public constructors: from a row of data to a `keras.Model`.
 
-`build` makes any `Architecture`; `keras_resnet.ResNet50`, `.Plain34`, `.ResNet20` ... are the rows of the table by name.
+`build` makes any `Architecture`; `keras_resnet.ResNet50`, `.Plain34`, `.ResNet20` ... are the table's rows by name.
 The models are functional models of stock Keras layers, so all that Keras can do with a model, it can do with these.
 """
 
@@ -9,6 +9,7 @@ import fnmatch
 import functools
 import inspect
 import itertools
+import numbers
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,8 +21,8 @@ from keras_resnet import blocks
 from keras_resnet.architectures import NAMED, Architecture, Unit, nearest, normalized
 from keras_resnet.weights import load_weights
 
-# Keras recurses along a graph, and a flat graph of several hundred blocks runs into Python's limit, when it is built and
-# again wherever its file is opened. So a stage deeper than this is a chain of nested models.
+# Keras recurses along a graph, and a flat graph of several hundred blocks runs into Python's limit, when it is built
+# and again wherever its file is opened. So a stage deeper than this is a chain of nested models.
 _BLOCKS_PER_MODEL = 50
 
 
@@ -47,15 +48,15 @@ def build(
         include_top: whether global average pooling and the classifier come last.
         weights: None for random initialisation, or the path of a `.weights.h5` or `.keras` file.
         input_tensor: a Keras tensor to use as the input (the output of `keras.Input`, or of other layers).
-        input_shape: `(height, width, channels)` in Keras's image data format; height and width may be None. Default: the
-            size that the network is made for, or `(None, None, 3)` without top.
+        input_shape: `(height, width, channels)` in Keras's image data format; height and width may be None. Default:
+            the size that the network is made for, or `(None, None, 3)` without top.
         pooling: without top: None for the 4-D features, `"avg"` or `"max"` for pooled ones.
         classes: number of classes; the data set's that the architecture is made for if None.
         classifier_activation: activation of the classifier; None for logits.
         name: name of the model.
         features: return the stages' outputs, a dict `{"stage1": ..., "stage4": ...}` (ImageNet: strides 4, 8, 16, 32;
             CIFAR: 1, 2, 4), instead of a classification. The last one is what the head would have pooled.
-        dtype: dtype policy of this model only, such as `"mixed_bfloat16"`; the head keeps the variables' type (float32).
+        dtype: dtype policy of this model only, such as `"mixed_bfloat16"`; the head keeps float32, the variables' type.
         sync_batch_norm: whether batch norms take their moments over all replicas (TensorFlow only).
 
     Returns:
@@ -95,7 +96,7 @@ def _check_head(architecture: Architecture, classes, pooling, features: bool, in
     if not isinstance(architecture, Architecture):
         raise TypeError(
             "`architecture` must be a keras_resnet.Architecture; get_model() takes names. "
-            f"Received: {architecture!r} of type {type(architecture).__name__}."
+            f"Received: a {type(architecture).__name__}."
         )
     if pooling not in (None, "avg", "max"):
         raise ValueError(
@@ -104,7 +105,7 @@ def _check_head(architecture: Architecture, classes, pooling, features: bool, in
     if features and pooling:
         raise ValueError(f"`features=True` returns 4-D features; leave `pooling` out. Received: pooling={pooling!r}.")
     classes = architecture.classes if classes is None else classes
-    if not isinstance(classes, int) or classes < 1:
+    if not isinstance(classes, numbers.Integral) or classes < 1:
         raise ValueError(f"`classes` must be a whole number of 1 or more. Received: classes={classes!r}.")
     return classes
 
@@ -112,9 +113,17 @@ def _check_head(architecture: Architecture, classes, pooling, features: bool, in
 def _input(architecture: Architecture, input_tensor, input_shape, include_top: bool):
     """The model's inputs, and the tensor that the stem is put on."""
     if input_tensor is not None and not keras.backend.is_keras_tensor(input_tensor):
-        raise TypeError(f"`input_tensor` must be a Keras tensor, such as keras.Input(...). Received: {input_tensor!r}.")
+        raise TypeError(
+            "`input_tensor` must be a Keras tensor, such as keras.Input((224, 224, 3)). "
+            f"Received: a {type(input_tensor).__name__}."
+        )
     axis = blocks.channel_axis()
     if input_tensor is not None:
+        if input_shape is not None and tuple(input_shape) != tuple(input_tensor.shape[1:]):
+            raise ValueError(
+                "`input_shape` and `input_tensor` disagree; leave one of them out. "
+                f"Received: input_shape={input_shape}, input_tensor of shape {input_tensor.shape}."
+            )
         input_shape = input_tensor.shape[1:]
     elif input_shape is None:
         edge = architecture.image_size if include_top else None
@@ -126,7 +135,8 @@ def _input(architecture: Architecture, input_tensor, input_shape, include_top: b
     if input_tensor is None:
         input_tensor = keras.Input(input_shape, name="image")
         return input_tensor, input_tensor
-    return keras.utils.get_source_inputs(input_tensor), input_tensor
+    sources = keras.utils.get_source_inputs(input_tensor)
+    return sources[0] if len(sources) == 1 else sources, input_tensor
 
 
 def _check_size(architecture: Architecture, size: Iterable[int | None]):
@@ -139,9 +149,8 @@ def _check_size(architecture: Architecture, size: Iterable[int | None]):
         )
     if edge == stride > 4:
         warnings.warn(
-            f"A network for {architecture.image_size}-pixel images sees {tuple(size)} images as {stride}-fold reduced, as "
-            "a single pixel in its last stage. For 32-pixel images take a CIFAR network, such as keras_resnet.ResNet20 "
-            "or ResNet56.",
+            f"This network is made for {architecture.image_size}-pixel images: of {tuple(size)} its last stage sees a "
+            "single pixel. For 32-pixel images take a CIFAR network, such as keras_resnet.ResNet20 or ResNet56.",
             stacklevel=_outside_this_file(),
         )
 
@@ -211,7 +220,7 @@ def dense_head(model: keras.Model) -> keras.Model:
     x = pool.input
     if blocks.channel_axis() != -1:
         x = keras.layers.Permute((2, 3, 1), name="channels_last")(x)
-    return keras.Model(model.inputs, classifier(x), name=f"{model.name}_dense")
+    return keras.Model(model.input, classifier(x), name=f"{model.name}_dense")
 
 
 class Constructor(Protocol):
@@ -252,7 +261,7 @@ def constructor(network: str) -> Constructor:
     >>> constructor("ResNet50")(classes=7).name
     'resnet50'
     """
-    row = NAMED[network]
+    row, lower_case = NAMED[network], network.lower()
 
     def construct(
         include_top=True,
@@ -262,7 +271,7 @@ def constructor(network: str) -> Constructor:
         pooling=None,
         classes=row.classes,
         classifier_activation="softmax",
-        name=network.lower(),
+        name=lower_case,
         *,
         features=False,
         dtype=None,
@@ -302,7 +311,9 @@ def _with_settings(row: Architecture, settings: dict[str, Any], network: str) ->
 def _docstring(network: str, row: Architecture) -> str:
     arguments = inspect.getdoc(build) or ""
     arguments = arguments[arguments.find("    include_top:") : arguments.find("Example:")]
-    arguments = arguments.replace("\nReturns:", "    **settings: other fields of `keras_resnet.Architecture`.\n\nReturns:")
+    arguments = arguments.replace(
+        "\nReturns:", "    **settings: other fields of `keras_resnet.Architecture`.\n\nReturns:"
+    )
     return (
         f"{network}, a row of the one builder's table.\n\n{row}\n\nArgs:\n{arguments}Example:\n"
         f">>> keras_resnet.{network}(weights=None).output_shape\n(None, {row.classes})\n"

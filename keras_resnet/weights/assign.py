@@ -37,7 +37,9 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], layout: Layout)
         pairs.append((variable, _folded(variable, value, [arrays[each] for each in extra], layout)))
     problems["unexpected"] = [name for name in arrays if name not in used and not re.fullmatch(layout.ignored, name)]
     if any(problems.values()):
-        raise ValueError(f"These weights do not fit the model {model.name!r}: {_summary(problems)}. Nothing was loaded.")
+        raise ValueError(
+            f"These weights do not fit the model {model.name!r}: {_summary(problems)}. Nothing was loaded."
+        )
     for variable, value in pairs:
         variable.assign(value)
 

@@ -1,7 +1,7 @@
 """Other people's names for our variables: one table of rules a source, and one function that reads them all.
 
-A rule gives the name of a layer of ours and theirs. `{s}`, `{b}` and `{i}` are numbers; `{b-1}` is the number less one: we
-count stages and blocks from 1, as the paper does, and Python's lists from 0.
+A rule gives the name of a layer of ours and theirs. `{s}`, `{b}` and `{i}` are numbers; `{b-1}` is the number less one:
+we count stages and blocks from 1, as the paper does, and Python's lists from 0.
 """
 
 import functools
