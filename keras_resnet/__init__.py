@@ -4,19 +4,23 @@ from keras_resnet._version import __version__
 from keras_resnet.architectures import NAMED as _NAMED, Architecture, cifar, cost, nearest as _nearest
 from keras_resnet.layers import BatchNormalization, load_model
 from keras_resnet.models import Constructor, build, constructor as _constructor, dense_head, get_model, list_models
+from keras_resnet.preprocessing import Preprocessing, decode_predictions, preprocess_input
 
 __all__ = [
     "Architecture",
     "BatchNormalization",
     "Constructor",
+    "Preprocessing",
     "__version__",
     "build",
     "cifar",
     "cost",
+    "decode_predictions",
     "dense_head",
     "get_model",
     "list_models",
     "load_model",
+    "preprocess_input",
     *_NAMED,
 ]
 

@@ -49,6 +49,8 @@ NETWORKS = {
     "rs_mixed": (small(stem="deep_strided", squeeze_excite=0.25), {"dtype": "mixed_bfloat16"}),
     "nested": (Architecture(stem="cifar", depths=(51, 1), widths=(16, 16), shortcut="identity"), {}),
 }
+if keras.backend.backend() != "tensorflow":  # files are Keras's business, not the backend's: two will do
+    NETWORKS = {name: NETWORKS[name] for name in ("cifar_mixed", "imagenet")}
 
 
 def in_plain_keras(folder, *names):
@@ -73,9 +75,13 @@ def test_every_kind_of_network_opens_in_plain_keras(tmp_path):
     in_plain_keras(tmp_path, *NETWORKS)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a minute on one backend is enough")
 def test_resnet_1202_builds_and_opens_in_plain_keras(tmp_path):
     model = keras_resnet.ResNet1202()
     assert model.count_params() == 19510906
+    for weight in model.weights:  # else the signal grows by a half in each of 600 blocks
+        if weight.name == "gamma":
+            weight.assign(weight * 0.1)
     images = np.random.default_rng(1).normal(size=(1, 32, 32, 3)).astype("float32")
     np.savez(tmp_path / "deep.npz", images=images, answer=keras.ops.convert_to_numpy(model(images)))
     model.save(tmp_path / "deep.keras")

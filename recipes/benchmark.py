@@ -1,0 +1,216 @@
+"""Measures keras_resnet against its peers, alternately and in one run.
+
+A measurement is a function that gives contenders: names and functions that do some work and return how much of it they
+did a second (or how many seconds it took). They run in turn, A B A B ..., after a warm-up each, so that a machine whose speed
+drifts slows all of them; what is quoted is the median, its spread, and the median of the ratios round by round.
+"""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+_QUICK = flags.DEFINE_bool("quick", False, "Three rounds of less work: to see that it runs, not to quote.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted rounds of each contender.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
+
+
+class Measurement(NamedTuple):
+    """One table: what is measured, in which unit, and who takes part; ratios are to the first contender."""
+
+    title: str
+    unit: str
+    contenders: dict[str, Callable[[], float]]
+
+
+def import_() -> list[Measurement]:
+    """Seconds that an import takes in a new process, and what ours adds to Keras's."""
+
+    def seconds(before: str, module: str) -> float:
+        code = f"import time{before}; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return float(result.stdout)
+
+    contenders = {
+        "import keras": lambda: seconds("", "keras"),
+        "import keras_resnet, after keras": lambda: seconds(", keras", "keras_resnet"),
+    }
+    return [Measurement("import", "s", contenders)]
+
+
+def build() -> list[Measurement]:
+    """Seconds to build ResNet-50 with random weights."""
+    import keras
+
+    import keras_resnet
+
+    def seconds(constructor) -> float:
+        keras.backend.clear_session()
+        start = time.perf_counter()
+        constructor(weights=None)
+        return time.perf_counter() - start
+
+    contenders = {
+        "keras.applications": lambda: seconds(keras.applications.ResNet50),
+        "keras_resnet": lambda: seconds(keras_resnet.ResNet50),
+    }
+    return [Measurement("build ResNet-50", "s", contenders)]
+
+
+def train() -> list[Measurement]:
+    """Images a second of training steps, on one batch that lies in memory."""
+    import keras
+
+    import keras_resnet
+
+    def stock(model):
+        """The same network with Keras's own batch norm."""
+
+        def replace(layer):
+            if isinstance(layer, keras_resnet.BatchNormalization):
+                return keras.layers.BatchNormalization.from_config(layer.get_config())
+            return layer.__class__.from_config(layer.get_config())
+
+        return keras.models.clone_model(model, clone_function=replace)
+
+    def applications(dtype):
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)  # keras.applications knows no policy of its own
+        try:
+            return keras.applications.ResNet50(weights=None)
+        finally:
+            keras.config.set_dtype_policy(policy)
+
+    measurements = []
+    for dtype in ("float32", "mixed_bfloat16"):
+        small = keras_resnet.ResNet20(dtype=dtype)
+        models = {"Keras's batch norm": stock(small), "keras_resnet": small}
+        contenders = {
+            name: _training(model, batch=128, steps=2 if _QUICK.value else 8) for name, model in models.items()
+        }
+        measurements.append(Measurement(f"train ResNet-20, batch 128, {dtype}", "images/s", contenders))
+    for dtype in ("float32", "mixed_bfloat16"):
+        large = keras_resnet.ResNet50(dtype=dtype)
+        models = {"keras.applications": applications(dtype), "keras_resnet": large}
+        contenders = {name: _training(model, batch=8, steps=1 if _QUICK.value else 2) for name, model in models.items()}
+        measurements.append(Measurement(f"train ResNet-50 at 224, batch 8, {dtype}", "images/s", contenders))
+    return measurements
+
+
+def _training(model, batch: int, steps: int) -> Callable[[], float]:
+    import keras
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    images = keras.ops.convert_to_tensor(random.normal(size=(batch, *model.input_shape[1:])).astype("float32"))
+    labels = keras.ops.convert_to_tensor(random.integers(0, model.output_shape[-1], batch))
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
+
+    def images_a_second() -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            model.train_on_batch(images, labels)  # returns the loss as a number, so the step has ended
+        return batch * steps / (time.perf_counter() - start)
+
+    return images_a_second
+
+
+BENCHMARKS = {"import": import_, "build": build, "train": train}
+
+
+def measure(measurement: Measurement, rounds: int) -> list[dict]:
+    """Runs the contenders in turn and gives a row for each."""
+    values = {name: [] for name in measurement.contenders}
+    for turn in range(rounds + 1):
+        for name, contender in measurement.contenders.items():
+            value = contender()
+            if turn:  # the first round is the warm-up
+                values[name].append(value)
+        print(f"\r{measurement.title}: round {turn} of {rounds} ", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    first = next(iter(values.values()))
+    return [
+        {
+            "measurement": measurement.title,
+            "contender": name,
+            "unit": measurement.unit,
+            "rounds": rounds,
+            "median": statistics.median(own),
+            "min": min(own),
+            "max": max(own),
+            "ratio": statistics.median(mine / theirs for mine, theirs in zip(own, first)),
+        }
+        for name, own in values.items()
+    ]
+
+
+def markdown(rows: list[dict]) -> str:
+    """The results as a table."""
+    lines = ["| measurement | contender | median | min - max | ratio |", "|---|---|--:|--:|--:|"]
+    for row in rows:
+        median, low, high = (f"{row[key]:.3g}" for key in ("median", "min", "max"))
+        lines.append(
+            f"| {row['measurement']} | {row['contender']} | {median} {row['unit']} | {low} - {high} | {row['ratio']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> dict:
+    """What the numbers were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        text = info.read_text()
+        cpu = next((line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line), cpu)
+        cpu += " with avx512_bf16" if "avx512_bf16" in text else ""
+    versions = {}
+    for package in ("tensorflow", "keras", "torch", "numpy", "keras-resnet-garden"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "command": " ".join(["python", "recipes/benchmark.py", *sys.argv[1:]]),
+    }
+
+
+def main(arguments: list[str]):
+    """The command line: which benchmarks to run."""
+    chosen = arguments[1:] or ["all"]
+    names = list(BENCHMARKS) if chosen == ["all"] else chosen
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        raise app.UsageError(f"Benchmarks are {', '.join(BENCHMARKS)} and all. Received: {' '.join(unknown)}.")
+    rounds = 3 if _QUICK.value else _ROUNDS.value
+    rows = [row for name in names for measurement in BENCHMARKS[name]() for row in measure(measurement, rounds)]
+    about = machine()
+    print(markdown(rows))
+    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items() if version)
+    print(
+        f"\n`{about['command']}`, {about['date']}, {about['cpu']}, {about['cores']} cores, {versions}; {rounds} rounds."
+    )
+    if _JSON.value:
+        Path(_JSON.value).write_text(json.dumps({"machine": about, "results": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    FLAGS.set_default("logtostderr", True) if "logtostderr" in FLAGS else None
+    app.run(main)
