@@ -1,8 +1,8 @@
 """Measures keras_resnet against its peers, alternately and in one run.
 
-A measurement is a function that gives contenders: names and functions that do some work and return how much of it they
-did a second (or how many seconds it took). They run in turn, A B A B ..., after a warm-up each, so that a machine whose speed
-drifts slows all of them; what is quoted is the median, its spread, and the median of the ratios round by round.
+A measurement has contenders: names and functions that do some work and return how much of it they did a second (or how
+many seconds it took). They run in turn, A B A B ..., after a warm-up each, so that a machine whose speed drifts slows
+all of them; what is quoted is the median, its spread, and the median of the ratios round by round.
 """
 
 import datetime
@@ -161,10 +161,8 @@ def markdown(rows: list[dict]) -> str:
     """The results as a table."""
     lines = ["| measurement | contender | median | min - max | ratio |", "|---|---|--:|--:|--:|"]
     for row in rows:
-        median, low, high = (f"{row[key]:.3g}" for key in ("median", "min", "max"))
-        lines.append(
-            f"| {row['measurement']} | {row['contender']} | {median} {row['unit']} | {low} - {high} | {row['ratio']:.2f} |"
-        )
+        numbers = "{median:.3g} {unit} | {min:.3g} - {max:.3g} | {ratio:.2f}".format(**row)
+        lines.append(f"| {row['measurement']} | {row['contender']} | {numbers} |")
     return "\n".join(lines)
 
 
@@ -212,5 +210,4 @@ def main(arguments: list[str]):
 
 
 if __name__ == "__main__":
-    FLAGS.set_default("logtostderr", True) if "logtostderr" in FLAGS else None
     app.run(main)
