@@ -4,13 +4,20 @@ import argparse
 
 from keras_resnet import list_models
 from keras_resnet.architectures import FAMILIES, Architecture, cost
+from keras_resnet.weights.catalog import published
 
 _COLUMNS = ("network", "parameters", "multiply-adds", "input", "weights")
 
 
 def _row(name: str, architecture: Architecture) -> tuple[str, ...]:
     counted, size = cost(architecture), architecture.image_size
-    return name, f"{counted.parameters:,}", f"{counted.multiply_adds / 1e6:,.1f} M", f"{size}x{size}", "-"
+    return (
+        name,
+        f"{counted.parameters:,}",
+        f"{counted.multiply_adds / 1e6:,.1f} M",
+        f"{size}x{size}",
+        " ".join(row.tag for row in published(name)),
+    )
 
 
 def table(pattern: str = "*", markdown: bool = False) -> str:

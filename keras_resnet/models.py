@@ -19,7 +19,7 @@ import keras
 
 from keras_resnet import blocks
 from keras_resnet.architectures import NAMED, Architecture, Unit, nearest, normalized
-from keras_resnet.weights import load_weights
+from keras_resnet.weights import find, load_weights
 
 # Keras recurses along a graph, and a flat graph of several hundred blocks runs into Python's limit, when it is built
 # and again wherever its file is opened. So a stage deeper than this is a chain of nested models.
@@ -40,13 +40,16 @@ def build(
     features: bool = False,
     dtype: str | keras.DTypePolicy | None = None,
     sync_batch_norm: bool = False,
+    load_head: bool = True,
 ) -> keras.Model:
     """Builds the network that an `Architecture` describes.
 
     Args:
         architecture: the network, as data.
         include_top: whether global average pooling and the classifier come last.
-        weights: None for random initialisation, or the path of a `.weights.h5` or `.keras` file.
+        weights: None for random initialisation; the tag of published weights (`"imagenet"`: the best that is published
+            for this architecture; see `keras_resnet.weights.list`); or the path of a file: Keras's `.weights.h5`,
+            `.keras` and `.h5`, `.safetensors`, a PyTorch state dict, `.npz`.
         input_tensor: a Keras tensor to use as the input (the output of `keras.Input`, or of other layers).
         input_shape: `(height, width, channels)` in Keras's image data format; height and width may be None. Default:
             the size that the network is made for, or `(None, None, 3)` without top.
@@ -58,6 +61,8 @@ def build(
             CIFAR: 1, 2, 4), instead of a classification. The last one is what the head would have pooled.
         dtype: dtype policy of this model only, such as `"mixed_bfloat16"`; the head keeps float32, the variables' type.
         sync_batch_norm: whether batch norms take their moments over all replicas (TensorFlow only).
+        load_head: whether `weights` are loaded into the classifier too. False leaves it at its initialisation, as
+            weights for other classes need it; without top there is none to load.
 
     Returns:
         A functional `keras.Model`: `(batch, height, width, channels)` to `(batch, classes)`; to
@@ -68,7 +73,9 @@ def build(
     >>> keras_resnet.build(architecture, classes=5).output_shape
     (None, 5)
     """
-    classes = _check_head(architecture, classes, pooling, features, include_top)
+    classes = _check_head(architecture, classes, pooling, features)
+    load_head = load_head and include_top and not features
+    found = None if weights is None else find(weights, architecture, load_head, classes)
     inputs, x = _input(architecture, input_tensor, input_shape, include_top and not features)
     options = blocks.Options(keras.dtype_policies.get(dtype or keras.config.dtype_policy()), sync_batch_norm)
 
@@ -87,12 +94,12 @@ def build(
     else:
         outputs = _pool(x, pooling, options) if pooling else x
     model = keras.Model(inputs, outputs, name=name or "residual_network")
-    if weights is not None:
-        load_weights(model, weights)
+    if found is not None:
+        load_weights(model, found, load_head)
     return model
 
 
-def _check_head(architecture: Architecture, classes, pooling, features: bool, include_top: bool) -> int:
+def _check_head(architecture: Architecture, classes, pooling, features: bool) -> int:
     if not isinstance(architecture, Architecture):
         raise TypeError(
             "`architecture` must be a keras_resnet.Architecture; get_model() takes names. "
@@ -242,6 +249,7 @@ class Constructor(Protocol):
         features: bool = False,
         dtype: str | keras.DTypePolicy | None = None,
         sync_batch_norm: bool = False,
+        load_head: bool = True,
         **settings: Any,
     ) -> keras.Model:
         """Builds the network; see `build` for the arguments."""
@@ -276,6 +284,7 @@ def constructor(network: str) -> Constructor:
         features=False,
         dtype=None,
         sync_batch_norm=False,
+        load_head=True,
         **settings,
     ):
         return build(
@@ -291,6 +300,7 @@ def constructor(network: str) -> Constructor:
             features=features,
             dtype=dtype,
             sync_batch_norm=sync_batch_norm,
+            load_head=load_head,
         )
 
     construct.__name__ = construct.__qualname__ = network

@@ -10,7 +10,7 @@ from golden.recipe import CLASSES, images, uniform, variable
 
 import keras_resnet
 from keras_resnet.architectures import NAMED, cost
-from keras_resnet.weights.assign import assign, named_variables
+from keras_resnet.weights.assign import assign, sources
 from keras_resnet.weights.names import LAYOUTS
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "logits.json").read_text())
@@ -37,7 +37,7 @@ def test_logits_are_those_of_pytorch(network):
         network, classes=CLASSES, input_shape=(None, None, 3), classifier_activation=None, **settings
     )
     layout = layout_of(network)
-    state = {name: variable(name, in_torch_axes(own.shape)) for own, name, _ in named_variables(model, layout)}
+    state = {each.name: variable(each.name, in_torch_axes(each.variable.shape)) for each in sources(model, layout)}
     assign(model, state, layout)
     assert same(model(images()), GOLDEN[network]["logits"])
     assert cost(NAMED[network]).parameters == GOLDEN[network]["parameters"]

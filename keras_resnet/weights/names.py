@@ -4,9 +4,10 @@ A rule gives the name of a layer of ours and theirs. `{s}`, `{b}` and `{i}` are 
 we count stages and blocks from 1, as the paper does, and Python's lists from 0.
 """
 
+import dataclasses
 import functools
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,26 +20,51 @@ _TORCH_VARIABLES = {
     "moving_variance": ".running_var",
 }
 _KERAS_VARIABLES = {name: f"/{name}" for name in _TORCH_VARIABLES}
+_KERAS_FILE_VARIABLES = {
+    "kernel": "/vars/0",
+    "bias": "/vars/1",
+    "gamma": "/vars/0",
+    "beta": "/vars/1",
+    "moving_mean": "/vars/2",
+    "moving_variance": "/vars/3",
+}
+# Caffe has a batch norm in two layers: BN (mean, variance and a factor that both are to be divided by) and Scale.
+_CAFFE_VARIABLES = {
+    "kernel": "/0",
+    "bias": "/1",
+    "gamma": "/0",
+    "beta": "/1",
+    "moving_mean": "/0",
+    "moving_variance": "/1",
+}
 
 
-class Layout(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
     """How a source names, orders and means its variables.
 
     Args:
-        layers: our names of layers to theirs.
+        layers: our names of layers to theirs; empty if they are ours.
         variables: our names of a layer's variables to what theirs append to the layer's name.
         torch_axes: whether kernels are `(out, in, h, w)` instead of `(h, w, in, out)`.
         epsilon: the batch norms' epsilon; ours is 1e-5.
         biases: whether convolutions before a batch norm have biases.
+        scale_layers: what begins the name of a batch norm, and of the layer beside it that has gamma and beta.
+        divisor: what a batch norm's name gets appended for the number that divides its statistics.
         ignored: a pattern of names that a file may have and that no layer needs.
+        requires: settings of the architecture that the source always has. Its files do not show them, so that a model
+            with others would load them and answer wrongly.
     """
 
-    layers: dict[str, str]
-    variables: dict[str, str] = _TORCH_VARIABLES
-    torch_axes: bool = True
+    layers: Mapping[str, str]
+    variables: Mapping[str, str]
+    torch_axes: bool = False
     epsilon: float = 1e-5
     biases: bool = False
-    ignored: str = r".*\.num_batches_tracked"
+    scale_layers: tuple[str, str] | None = None
+    divisor: str | None = None
+    ignored: str = ""
+    requires: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _TORCHVISION = {
@@ -84,14 +110,58 @@ _KERAS_APPLICATIONS = {
     "predictions": "predictions",
 }
 
+_CIFAR_TORCH = _TORCHVISION | {"predictions": "linear"}
+
+
+def _caffe(*numbered_stages: int) -> dict[str, str]:
+    """Caffe calls the blocks of a stage a, b, c ...; in the deeper networks' long stages a, b1, b2 ..."""
+    rules = {"stem_conv": "conv1", "stem_bn": "bn_conv1"}
+    for stage in (1, 2, 3, 4):
+        block = "{s+1}{b:numbered}" if stage in numbered_stages else "{s+1}{b:letter}"
+        for ours, branch in (("conv{i}", "2{i:letter}"), ("shortcut_conv", "1")):
+            rules[f"stage{{s={stage}}}_block{{b}}_{ours}"] = f"res{block}_branch{branch}"
+            rules[f"stage{{s={stage}}}_block{{b}}_{ours.replace('conv', 'bn')}"] = f"bn{block}_branch{branch}"
+    return rules | {"predictions": "fc1000"}
+
+
+def _torch(layers: dict[str, str], **requires: str) -> Layout:
+    return Layout(
+        layers=layers,
+        variables=_TORCH_VARIABLES,
+        torch_axes=True,
+        ignored=r".*\.num_batches_tracked",
+        requires=requires or {"stride_on": "3x3"},
+    )
+
+
+def _caffe_layout(*numbered_stages: int) -> Layout:
+    return Layout(
+        layers=_caffe(*numbered_stages),
+        variables=_CAFFE_VARIABLES,
+        torch_axes=True,
+        scale_layers=("bn", "scale"),
+        divisor="/2",
+        requires={"stride_on": "1x1"},
+    )
+
+
 LAYOUTS: dict[str, Layout] = {
-    "torchvision": Layout(_TORCHVISION),
-    "timm": Layout(_TIMM_SE),
-    "timm_d": Layout(_TIMM_D),
-    "timm_v2": Layout(_TIMM_V2),
+    "keras_resnet": Layout(layers={}, variables=_KERAS_VARIABLES),
+    "keras_file": Layout(layers={}, variables=_KERAS_FILE_VARIABLES, ignored=r".*seed_generator.*|optimizer/.*"),
+    "torchvision": _torch(_TORCHVISION),
+    "timm": _torch(_TIMM_SE),
+    "timm_d": _torch(_TIMM_D),
+    "timm_v2": _torch(_TIMM_V2),
+    "pytorch_resnet_cifar10": _torch(_CIFAR_TORCH, zero_channels="around"),
     "keras_applications": Layout(
-        _KERAS_APPLICATIONS, _KERAS_VARIABLES, torch_axes=False, epsilon=1.001e-5, biases=True, ignored=""
+        layers=_KERAS_APPLICATIONS,
+        variables=_KERAS_VARIABLES,
+        epsilon=1.001e-5,
+        biases=True,
+        requires={"stride_on": "1x1"},
     ),
+    "caffe": _caffe_layout(),
+    "caffe_deep": _caffe_layout(2, 3),
 }
 
 
@@ -102,18 +172,32 @@ def layer_name(layer: str, layout: Layout) -> str | None:
     >>> layer_name("stage2_block1_conv3", LAYOUTS["torchvision"])
     'layer2.0.conv3'
     """
+    if not layout.layers:
+        return layer
     for ours, theirs in layout.layers.items():
         match = _pattern(ours).fullmatch(layer)
         if match:
-            numbers = {key: int(value) for key, value in match.groupdict().items()}
-            shifted = {f"{key}{shift:+}": value + shift for key, value in numbers.items() for shift in (-1, 1)}
-            return theirs.format(**numbers, **shifted)
+            return theirs.format(**_forms({key: int(value) for key, value in match.groupdict().items()}))
     return None
 
 
 @functools.cache
 def _pattern(rule: str) -> re.Pattern:
-    return re.compile(re.sub(r"{(\w)}", r"(?P<\1>\\d+)", rule))
+    rule = re.sub(r"{(\w)}", r"(?P<\1>\\d+)", rule)
+    return re.compile(re.sub(r"{(\w)=(\d)}", r"(?P<\1>\2)", rule))
+
+
+class _Number(int):
+    """A number that `str.format` can write as Caffe does: 3 as c (`letter`) or b2 (`numbered`)."""
+
+    def __format__(self, form: str) -> str:
+        letter = chr(ord("a") + self - 1)
+        return {"letter": letter, "numbered": "a" if self == 1 else f"b{self - 1}"}.get(form, str(int(self)))
+
+
+def _forms(numbers: dict[str, int]) -> dict[str, int]:
+    shifted = {f"{key}{shift:+}": value + shift for key, value in numbers.items() for shift in (-1, 1)}
+    return {key: _Number(value) for key, value in numbers.items()} | shifted
 
 
 def to_keras_axes(array: np.ndarray, rank: int) -> np.ndarray:
@@ -121,3 +205,8 @@ def to_keras_axes(array: np.ndarray, rank: int) -> np.ndarray:
     if array.ndim == 4 and rank == 2 and array.shape[2:] == (1, 1):
         array = array[:, :, 0, 0]
     return array.transpose({4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim)))
+
+
+def to_torch_axes(array: np.ndarray) -> np.ndarray:
+    """A Keras kernel in PyTorch's order of axes."""
+    return array.transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim, range(array.ndim)))
