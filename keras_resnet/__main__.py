@@ -11,13 +11,8 @@ _COLUMNS = ("network", "parameters", "multiply-adds", "input", "weights")
 
 def _row(name: str, architecture: Architecture) -> tuple[str, ...]:
     counted, size = cost(architecture), architecture.image_size
-    return (
-        name,
-        f"{counted.parameters:,}",
-        f"{counted.multiply_adds / 1e6:,.1f} M",
-        f"{size}x{size}",
-        " ".join(row.tag for row in published(name)),
-    )
+    tags = ", ".join(row.tag for row in published(name))
+    return name, f"{counted.parameters:,}", f"{counted.multiply_adds / 1e6:,.1f} M", f"{size}x{size}", tags or "-"
 
 
 def table(pattern: str = "*", markdown: bool = False) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 
 from keras_resnet.architectures import STEMS, Architecture, Convolution, Unit
-from keras_resnet.layers import BatchNormalization
+from keras_resnet.layers import BatchNormalization, VarianceScaling
 
 
 class Options(NamedTuple):
@@ -29,7 +29,7 @@ def he_normal() -> keras.initializers.Initializer:
 
     A new object each time: Keras gives every layer that shares an unseeded initialiser the same values.
     """
-    return keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
+    return VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
 
 
 def convolve(x, convolution: Convolution, name: str, options: Options, zeros: bool = False):

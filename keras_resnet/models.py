@@ -19,6 +19,7 @@ import keras
 
 from keras_resnet import blocks
 from keras_resnet.architectures import NAMED, Architecture, Unit, nearest, normalized
+from keras_resnet.layers import VarianceScaling
 from keras_resnet.weights import find, load_weights
 
 # Keras recurses along a graph, and a flat graph of several hundred blocks runs into Python's limit, when it is built
@@ -190,7 +191,7 @@ def _pool(x, pooling: str, options: blocks.Options):
 
 def _classify(x, classes: int, activation, options: blocks.Options):
     # The paper initialises "as in [13]"; here by fan-in: by fan-out 10 classes would start with logits of 3 sigma.
-    initializer = keras.initializers.VarianceScaling(2.0, mode="fan_in", distribution="untruncated_normal")
+    initializer = VarianceScaling(2.0, mode="fan_in", distribution="untruncated_normal")
     return keras.layers.Dense(
         classes,
         activation=activation,

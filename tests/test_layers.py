@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from keras_resnet import BatchNormalization, load_model
+from keras_resnet.layers import VarianceScaling
 
 pytestmark = pytest.mark.lower_house
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the fused kernel is TensorFlow's")
@@ -89,6 +90,26 @@ def test_the_kernel_is_used_where_it_can_be_and_only_there():
         (BatchNormalization(), (2, 3), "float32"),
     ]:
         assert fused not in operations(layer, shape, dtype)
+
+
+def test_the_initialiser_is_normal_and_saved_as_the_stock_one():
+    settings = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal", "seed": 3}
+    ours, stock = VarianceScaling(**settings), keras.initializers.VarianceScaling(**settings)
+    configs = [keras.saving.serialize_keras_object(each) for each in (ours, stock)]
+    assert all(configs[0][key] == configs[1][key] for key in ("module", "class_name", "config"))
+    shape = (3, 3, 300, 100)  # more numbers than one generator draws
+    values = keras.ops.convert_to_numpy(ours(shape)).ravel()
+    np.testing.assert_array_equal(values, keras.ops.convert_to_numpy(VarianceScaling(**settings)(shape)).ravel())
+    assert len(np.unique(values)) > 0.98 * len(values)
+    scaled = values / np.sqrt(2 / (3 * 3 * 100))
+    quantiles = {0.001: -3.090, 0.1: -1.2816, 0.5: 0.0, 0.9: 1.2816, 0.999: 3.090}
+    np.testing.assert_allclose(np.quantile(scaled, list(quantiles)), list(quantiles.values()), atol=0.05)
+    for mode in ("fan_in", "fan_avg"):
+        spreads = [
+            keras.ops.convert_to_numpy(kind(2.0, mode=mode, distribution="untruncated_normal")((3, 3, 64, 256))).std()
+            for kind in (VarianceScaling, keras.initializers.VarianceScaling)
+        ]
+        assert abs(spreads[0] / spreads[1] - 1) < 0.02
 
 
 def test_is_saved_as_the_stock_layer_and_opened_as_ours(tmp_path):

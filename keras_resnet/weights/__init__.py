@@ -1,7 +1,7 @@
 """Weights: what is published, what is in a file, and under which names; in, checked, and out again.
 
-`weights=` of every constructor takes the tag of published weights or the path of a file; `list` says what is published, and
-`save` writes files that Keras, safetensors and PyTorch read.
+`weights=` of every constructor takes the tag of published weights or the path of a file; `list` says what is published,
+and `save` writes files that Keras, safetensors and PyTorch read.
 """
 
 import builtins
@@ -126,7 +126,7 @@ def save(model: keras.Model, path: str | os.PathLike, names: str = "keras_resnet
     if path.name.endswith(".weights.h5"):
         if names != "keras_resnet":
             raise ValueError(
-                f"A .weights.h5 file has Keras's names. Received: names={names!r}; save a .safetensors file."
+                f"A .weights.h5 file has our names; save .safetensors for others. Received: names={names!r}."
             )
         model.save_weights(path)
     elif path.suffix == ".safetensors":

@@ -1,8 +1,8 @@
 """What is published, as data: where it is, how it is checked, what it takes for an image and what it is said to reach.
 
-Addresses, hashes, sizes, accuracies and preprocessing are those of the sources named in each row (keras 3.15, torchvision
-0.29, timm 1.0 and their documentation). Published accuracies are claims of others, on ImageNet's validation set; none was
-measured here.
+Addresses, hashes, sizes, accuracies and preprocessing are those of the sources named in each row (keras 3.15,
+torchvision 0.29, timm 1.0 and their documentation). Published accuracies are claims of others, on ImageNet's validation
+set; none was measured here.
 """
 
 import dataclasses
@@ -187,7 +187,8 @@ def resolve(architecture: Architecture, tag: str) -> Published:
     """The row for an architecture and a tag; `"imagenet"` is the one with the best published accuracy.
 
     Raises:
-        ValueError: if nothing is published under this tag for this architecture; it says what is, and for which settings.
+        ValueError: if nothing is published under this tag for this architecture; it says what is, and for which
+            settings.
 
     Example:
     >>> resolve(NAMED["ResNet50"], "imagenet").tag
@@ -204,7 +205,7 @@ def resolve(architecture: Architecture, tag: str) -> Published:
     available = f"Published for it: {', '.join(tags)}." if tags else "Nothing is published for it here."
     raise ValueError(
         f"There are no weights {tag!r} for this architecture. {available}"
-        + (_other_settings(wanted, tag) or nearest(tag, tags))
+        + (_other_settings(wanted, tag) or nearest(tag, [*tags, "imagenet"]))
         + " A file is given by its path."
     )
 

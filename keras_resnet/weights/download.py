@@ -9,7 +9,7 @@ import keras
 
 from keras_resnet.weights.catalog import Published
 
-_FOLDER = ("models", "keras_resnet")
+_FOLDER = "models/keras_resnet"
 _SECONDS = 20.0  # without a word from the server
 
 
@@ -28,7 +28,7 @@ def download(row: Published, cache_dir: str | os.PathLike | None = None) -> Path
         ValueError: where the file is not the published one; it is deleted.
     """
     cache = Path(cache_dir or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
-    path = cache.joinpath(*_FOLDER, f"{row.network}-{row.tag}-{row.url.rpartition('/')[2]}")
+    path = cache.joinpath(_FOLDER, f"{row.network}-{row.tag}-{row.url.rpartition('/')[2]}")
     if not path.is_file():
         _fetch(row, cache, path)
     _verify(row, path)
@@ -42,14 +42,14 @@ def _fetch(row: Published, cache: Path, path: Path) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS)  # Keras waits for ever
     try:
-        keras.utils.get_file(partial.name, row.url, cache_dir=str(cache), cache_subdir=os.path.join(*_FOLDER))
+        keras.utils.get_file(partial.name, row.url, cache_dir=str(cache), cache_subdir=_FOLDER)
         partial.replace(path)
     except Exception as error:  # Keras raises bare ones
         partial.unlink(missing_ok=True)
         reason = str(error).rpartition(" -- ")[2] or type(error).__name__
         raise OSError(
-            f"The weights {row.tag!r} of {row.network} could not be downloaded from {row.url} ({reason}). Try again, or "
-            f"put the file there by hand: {path}"
+            f"The weights {row.tag!r} of {row.network} could not be downloaded from {row.url} ({reason}). "
+            f"Try again, or put the file there by hand: {path}"
         ) from error
     finally:
         socket.setdefaulttimeout(before)
