@@ -587,12 +587,12 @@ def test_the_examples_run(module):
 
 
 def test_reading_needs_numpy_and_nothing_heavier():
-    """The package's own `__init__` is left out: it is this part that stands alone."""
+    """The packages' own `__init__` are left out: it is this part that stands alone."""
     code = """if True:
         import sys, types
-        package = types.ModuleType("keras_resnet")
-        package.__path__ = [sys.argv[1]]
-        sys.modules["keras_resnet"] = package
+        for name, folder in (("keras_resnet", sys.argv[1]), ("keras_resnet.weights", sys.argv[1] + "/weights")):
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__path__ = [folder]
         import keras_resnet.weights.readers
         print(sorted({"keras", "tensorflow", "torch", "jax", "h5py", "safetensors"} & sys.modules.keys()))
     """

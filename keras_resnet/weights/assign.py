@@ -61,6 +61,7 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], layout: Layout,
     >>> assign(keras_resnet.ResNet18(), state_dict, LAYOUTS["torchvision"])
     """
     check_requirements(model, layout)
+    arrays = _without_prefix(arrays, layout)
     values, used, problems = [], set(), {"missing": [], "unexpected": [], "of another shape": []}
     for source in sources(model, layout):
         if not head and source.variable.path.startswith(HEAD + "/"):
@@ -147,18 +148,22 @@ def _operations(model: keras.Model) -> Iterator[keras.Operation]:
             yield operation
 
 
-def detect_layout(model: keras.Model, names: Iterable[str]) -> Layout:
+def _without_prefix(arrays: Mapping[str, np.ndarray], layout: Layout) -> dict[str, np.ndarray]:
+    return {re.sub(f"^{layout.prefix}", "", name): array for name, array in arrays.items()}
+
+
+def detect_layout(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> Layout:
     """The layout in which most of a model's variables are found among the names of a file."""
-    names = set(names)
 
     def found(layout: Layout) -> int:
+        names = _without_prefix(arrays, layout)
         return sum(source.name in names for source in sources(model, layout))
 
     best = max(LAYOUTS.values(), key=found)
     if not found(best):
         raise ValueError(
             f"No variable of the model {model.name!r} has a name in this file that any known layout "
-            f"({', '.join(LAYOUTS)}) gives it. Received: {_summary({'names': sorted(names)})}."
+            f"({', '.join(LAYOUTS)}) gives it. Received: {_summary({'names': sorted(arrays)})}."
         )
     return best
 

@@ -205,7 +205,7 @@ def resolve(architecture: Architecture, tag: str) -> Published:
     available = f"Published for it: {', '.join(tags)}." if tags else "Nothing is published for it here."
     raise ValueError(
         f"There are no weights {tag!r} for this architecture. {available}"
-        + (_other_settings(wanted, tag) or nearest(tag, [*tags, "imagenet"]))
+        + (_other_settings(wanted, tag) or nearest(tag, [*tags, "imagenet"] if tags else []))
         + " A file is given by its path."
     )
 

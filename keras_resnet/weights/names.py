@@ -50,6 +50,7 @@ class Layout:
         epsilon: the batch norms' epsilon; ours is 1e-5.
         biases: whether convolutions before a batch norm have biases.
         scale_layers: what begins the name of a batch norm, and of the layer beside it that has gamma and beta.
+        prefix: a pattern of what a file has before the layers' names.
         divisor: what a batch norm's name gets appended for the number that divides its statistics.
         ignored: a pattern of names that a file may have and that no layer needs.
         requires: settings of the architecture that the source always has. Its files do not show them, so that a model
@@ -63,6 +64,7 @@ class Layout:
     biases: bool = False
     scale_layers: tuple[str, str] | None = None
     divisor: str | None = None
+    prefix: str = ""
     ignored: str = ""
     requires: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -147,7 +149,9 @@ def _caffe_layout(*numbered_stages: int) -> Layout:
 
 LAYOUTS: dict[str, Layout] = {
     "keras_resnet": Layout(layers={}, variables=_KERAS_VARIABLES),
-    "keras_file": Layout(layers={}, variables=_KERAS_FILE_VARIABLES, ignored=r".*seed_generator.*|optimizer/.*"),
+    "keras_file": Layout(
+        layers={}, variables=_KERAS_FILE_VARIABLES, prefix=r"(.*/)?layers/(?=[^/]+/)", ignored=r".*seed_generator.*"
+    ),
     "torchvision": _torch(_TORCHVISION),
     "timm": _torch(_TIMM_SE),
     "timm_d": _torch(_TIMM_D),
