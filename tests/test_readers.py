@@ -18,8 +18,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from golden.make_files import FILES, integers, values
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as npst
 
 from keras_resnet.weights import bounds, readers

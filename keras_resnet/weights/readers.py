@@ -23,6 +23,7 @@ from keras_resnet.weights.bounds import (
     MAX_INDEX,
     Archive,
     Budget,
+    WeightsFileError as WeightsFileError,
     brief,
     checked_dtype,
     checked_shape,
@@ -31,7 +32,6 @@ from keras_resnet.weights.bounds import (
     nbytes_of,
     next_bytes,
 )
-from keras_resnet.weights.bounds import WeightsFileError as WeightsFileError
 
 # The names of the types in a safetensors header.
 _SAFETENSORS = {
