@@ -37,6 +37,7 @@ def download(row: Published, cache_dir: str | os.PathLike | None = None) -> Path
 
 def _fetch(row: Published, cache: Path, path: Path) -> None:
     """Under another name first: what stands under its own name is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # else Keras puts it into /tmp
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     before = socket.getdefaulttimeout()

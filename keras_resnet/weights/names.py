@@ -147,22 +147,27 @@ def _caffe_layout(*numbered_stages: int) -> Layout:
     )
 
 
+_KERAS_FILE_PREFIX = r"(.*/)?layers/(?=[^/]+/)"
+_KERAS_APPLICATIONS_LAYOUT = Layout(
+    layers=_KERAS_APPLICATIONS,
+    variables=_KERAS_VARIABLES,
+    epsilon=1.001e-5,
+    biases=True,
+    requires={"stride_on": "1x1"},
+)
 LAYOUTS: dict[str, Layout] = {
     "keras_resnet": Layout(layers={}, variables=_KERAS_VARIABLES),
     "keras_file": Layout(
-        layers={}, variables=_KERAS_FILE_VARIABLES, prefix=r"(.*/)?layers/(?=[^/]+/)", ignored=r".*seed_generator.*"
+        layers={}, variables=_KERAS_FILE_VARIABLES, prefix=_KERAS_FILE_PREFIX, ignored=r".*seed_generator.*"
     ),
     "torchvision": _torch(_TORCHVISION),
     "timm": _torch(_TIMM_SE),
     "timm_d": _torch(_TIMM_D),
     "timm_v2": _torch(_TIMM_V2),
     "pytorch_resnet_cifar10": _torch(_CIFAR_TORCH, zero_channels="around"),
-    "keras_applications": Layout(
-        layers=_KERAS_APPLICATIONS,
-        variables=_KERAS_VARIABLES,
-        epsilon=1.001e-5,
-        biases=True,
-        requires={"stride_on": "1x1"},
+    "keras_applications": _KERAS_APPLICATIONS_LAYOUT,
+    "keras_applications_file": dataclasses.replace(
+        _KERAS_APPLICATIONS_LAYOUT, variables=_KERAS_FILE_VARIABLES, prefix=_KERAS_FILE_PREFIX
     ),
     "caffe": _caffe_layout(),
     "caffe_deep": _caffe_layout(2, 3),

@@ -1,14 +1,17 @@
 """Records what PyTorch's networks answer: `tox -e peers` writes `logits.json`, which the default suite reads.
 
 Each network of torchvision or timm is given the weights and images of `recipe.py`; its logits are recorded, and the
-number of its trainable parameters with 1000 classes.
+number of its trainable parameters with 1000 classes. A narrow network of each family is saved whole, in turn by each of
+PyTorch's and safetensors' savers: `narrow/` has the files, `narrow.json` the logits.
 """
 
+import functools
 import json
 from pathlib import Path
 
 import torch
 from recipe import CLASSES, images, variable
+from safetensors.torch import save_file
 
 # torchvision's wheels fit one version of torch each. Nothing here calls its operators, so names without code will do.
 _library = torch.library.Library("torchvision", "DEF")
@@ -17,6 +20,9 @@ for _operator in ("nms", "qnms", "roi_align", "roi_pool", "ps_roi_align", "ps_ro
 
 import timm  # noqa: E402
 import torchvision  # noqa: E402
+from timm.layers import BatchNormAct2d, get_attn  # noqa: E402
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet  # noqa: E402
+from timm.models.resnetv2 import ResNetV2, create_conv2d  # noqa: E402
 
 _TORCHVISION = {
     "ResNet18": "resnet18",
@@ -47,9 +53,56 @@ _TIMM = {
     "ResNetRS152": "resnetrs152",
 }
 SOURCES = {
-    f"torchvision {torchvision.__version__}": (_TORCHVISION, torchvision.models.get_model),
+    f"torchvision {torchvision.__version__.partition('+')[0]}": (_TORCHVISION, torchvision.models.get_model),
     f"timm {timm.__version__}": (_TIMM, timm.create_model),
 }
+
+
+_NARROW = {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16), "num_classes": CLASSES}
+_DEEP = {"stem_type": "deep", "stem_width": 32, "avg_down": True}
+_SE = {"attn_layer": functools.partial(get_attn("se"), rd_ratio=1 / 4)}
+NARROW = {
+    "basic": lambda: ResNet(BasicBlock, **_NARROW),
+    "bottleneck": lambda: ResNet(Bottleneck, **_NARROW),
+    "grouped": lambda: ResNet(Bottleneck, cardinality=4, base_width=16, **_NARROW),
+    "deep": lambda: ResNet(BasicBlock, **_DEEP, **_NARROW),
+    "se": lambda: ResNet(Bottleneck, block_args=_SE, **_NARROW),
+    "rs": lambda: ResNet(Bottleneck, replace_stem_pool=True, block_args=_SE, **_DEEP, **_NARROW),
+    "v2": lambda: ResNetV2(
+        norm_layer=BatchNormAct2d,
+        conv_layer=create_conv2d,
+        **_NARROW | {"channels": (32, 32, 64, 64)},
+    ),
+}
+
+
+def _save_legacy(state, path):
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 90},
+        path,
+        _use_new_zipfile_serialization=False,
+    )
+
+
+SAVERS = {".pth": torch.save, ".tar": _save_legacy, ".safetensors": save_file}
+
+
+def save_narrow(folder: Path):
+    folder.mkdir(exist_ok=True)
+    golden = {}
+    for i, (name, create) in enumerate(NARROW.items()):
+        model = create()
+        golden[name] = {"logits": logits(model)}
+        ending = list(SAVERS)[i % len(SAVERS)]
+        state = {key: value.contiguous() for key, value in model.state_dict().items()}
+        SAVERS[ending](state, folder / f"{name}{ending}")
+        golden[name]["file"] = f"{name}{ending}"
+    write(folder.with_suffix(".json"), golden)
+
+
+def write(path: Path, golden: dict):
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in golden.items())
+    path.write_text("{\n" + lines + "\n}\n")
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -68,6 +121,7 @@ def logits(model: torch.nn.Module) -> list[list[float]]:
 
 
 def main():
+    save_narrow(Path(__file__).with_name("narrow"))
     golden = {}
     for source, (networks, create) in SOURCES.items():
         for ours, theirs in networks.items():
@@ -76,8 +130,7 @@ def main():
             golden[ours] = {"source": f"{source}, {theirs}", "parameters": count}
             golden[ours]["logits"] = logits(create(theirs, num_classes=CLASSES))
             print(ours, count, golden[ours]["logits"][0][:3], flush=True)
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in golden.items())
-    Path(__file__).with_name("logits.json").write_text("{\n" + lines + "\n}\n")
+    write(Path(__file__).with_name("logits.json"), golden)
 
 
 if __name__ == "__main__":
