@@ -177,4 +177,6 @@ def collect(model: keras.Model, layout: Layout) -> dict[str, np.ndarray]:
     if without:
         raise ValueError(f"This layout has no name for {_summary({'layers': without})} of the model {model.name!r}.")
     values = {source.name: keras.ops.convert_to_numpy(source.variable) for source in sources(model, layout)}
-    return {name: to_torch_axes(value) for name, value in values.items()} if layout.torch_axes else values
+    if layout.torch_axes:
+        return {name: to_torch_axes(value, layout.convolutional_head) for name, value in values.items()}
+    return values

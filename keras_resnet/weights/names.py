@@ -50,6 +50,7 @@ class Layout:
         epsilon: the batch norms' epsilon; ours is 1e-5.
         biases: whether convolutions before a batch norm have biases.
         scale_layers: what begins the name of a batch norm, and of the layer beside it that has gamma and beta.
+        convolutional_head: whether the classifier is a 1x1 convolution.
         prefix: a pattern of what a file has before the layers' names.
         divisor: what a batch norm's name gets appended for the number that divides its statistics.
         ignored: a pattern of names that a file may have and that no layer needs.
@@ -65,6 +66,7 @@ class Layout:
     scale_layers: tuple[str, str] | None = None
     divisor: str | None = None
     prefix: str = ""
+    convolutional_head: bool = False
     ignored: str = ""
     requires: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -163,7 +165,7 @@ LAYOUTS: dict[str, Layout] = {
     "torchvision": _torch(_TORCHVISION),
     "timm": _torch(_TIMM_SE),
     "timm_d": _torch(_TIMM_D),
-    "timm_v2": _torch(_TIMM_V2),
+    "timm_v2": dataclasses.replace(_torch(_TIMM_V2), convolutional_head=True),
     "pytorch_resnet_cifar10": _torch(_CIFAR_TORCH, zero_channels="around"),
     "keras_applications": _KERAS_APPLICATIONS_LAYOUT,
     "keras_applications_file": dataclasses.replace(
@@ -210,12 +212,13 @@ def _forms(numbers: dict[str, int]) -> dict[str, int]:
 
 
 def to_keras_axes(array: np.ndarray, rank: int) -> np.ndarray:
-    """A PyTorch kernel in Keras's order of axes; `rank` 2 also takes a 1x1 convolution that serves as a classifier."""
+    """A PyTorch kernel in Keras's order of axes; `rank` is 2 for a classifier, also one that is a 1x1 convolution."""
     if array.ndim == 4 and rank == 2 and array.shape[2:] == (1, 1):
         array = array[:, :, 0, 0]
     return array.transpose({4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim, range(array.ndim)))
 
 
-def to_torch_axes(array: np.ndarray) -> np.ndarray:
+def to_torch_axes(array: np.ndarray, convolutional_head: bool = False) -> np.ndarray:
     """A Keras kernel in PyTorch's order of axes."""
-    return array.transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim, range(array.ndim)))
+    array = array.transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim, range(array.ndim)))
+    return array[:, :, None, None] if convolutional_head and array.ndim == 2 else array

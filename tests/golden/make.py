@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import torch
-from recipe import CLASSES, images, variable
+from golden.recipe import CLASSES, images, variable
 from safetensors.torch import save_file
 
 # torchvision's wheels fit one version of torch each. Nothing here calls its operators, so names without code will do.
