@@ -78,6 +78,13 @@ def test_what_keras_saved_of_its_own_networks(tmp_path, ending):
         keras_resnet.ResNet50(weights=path)
 
 
+def test_what_keras_hub_saved_answers_as_it_did_there():
+    row = Architecture(depths=(1, 2, 1, 1), widths=(64, 16, 16, 16), block="bottleneck", stride_on="3x3")
+    model = build(row, weights=GOLDEN / "keras_hub" / "task.weights.h5")
+    expected = np.array(json.loads((GOLDEN / "keras_hub" / "logits.json").read_text())["logits"])
+    assert np.abs(numpy(model(images())) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("ending", [".safetensors", ".weights.h5", ".keras"])
 @pytest.mark.parametrize("row", [ROWS["rs"], keras_resnet.cifar(6 * 51 + 2, drop_path=0.1)], ids=["rs", "nested"])
 def test_out_and_in_again_is_exact(tmp_path, ending, row):

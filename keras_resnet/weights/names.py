@@ -114,6 +114,15 @@ _KERAS_APPLICATIONS = {
     "predictions": "predictions",
 }
 
+_KERAS_HUB = {
+    "stem_conv": "conv1_conv",
+    "stem_bn": "conv1_bn",
+    "stage{s}_block{b}_conv{i}": "stack{s-1}_block{b-1}_{i}_conv",
+    "stage{s}_block{b}_bn{i}": "stack{s-1}_block{b-1}_{i}_bn",
+    "stage{s}_block{b}_shortcut_conv": "stack{s-1}_block{b-1}_0_conv",
+    "stage{s}_block{b}_shortcut_bn": "stack{s-1}_block{b-1}_0_bn",
+    "predictions": "predictions",
+}
 _CIFAR_TORCH = _TORCHVISION | {"predictions": "linear"}
 
 
@@ -170,6 +179,13 @@ LAYOUTS: dict[str, Layout] = {
     "keras_applications": _KERAS_APPLICATIONS_LAYOUT,
     "keras_applications_file": dataclasses.replace(
         _KERAS_APPLICATIONS_LAYOUT, variables=_KERAS_FILE_VARIABLES, prefix=_KERAS_FILE_PREFIX
+    ),
+    "keras_hub": Layout(
+        layers=_KERAS_HUB,
+        variables=_KERAS_FILE_VARIABLES,
+        prefix=_KERAS_FILE_PREFIX,
+        ignored=r".*seed_generator.*",
+        requires={"stride_on": "3x3"},
     ),
     "caffe": _caffe_layout(),
     "caffe_deep": _caffe_layout(2, 3),
