@@ -113,7 +113,7 @@ def _preactivated(x, unit: Unit, architecture: Architecture, name: str, options:
     y = x
     for i, convolution in enumerate(unit.convolutions, 1):
         y = relu(batch_norm(y, f"{name}_bn{i}", options), f"{name}_relu{i}", options)
-        if i == unit.block == 1:
+        if unit.block == 1 and i == 1:
             x = y  # a stage's first unit is activated before it splits in two (He et al. 2016, appendix)
         zeros = architecture.zero_init_residual and i == len(unit.convolutions)
         y = convolve(y, convolution, f"{name}_conv{i}", options, zeros)

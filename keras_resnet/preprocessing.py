@@ -107,7 +107,7 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     >>> imagenet_classes()[207]
     ('n02099601', 'golden retriever')
     """
-    text = resources.files("keras_resnet").joinpath("assets", "imagenet_classes.tsv").read_text()
+    text = resources.files("keras_resnet").joinpath("imagenet_classes.tsv").read_text("utf-8")
     return tuple(tuple(line.split("\t")) for line in text.splitlines())
 
 
