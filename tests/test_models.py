@@ -103,8 +103,11 @@ def test_features_are_what_the_head_pools():
         np.testing.assert_allclose(numpy(model(IMAGES)), pooled @ kernel + bias, rtol=1e-4, atol=1e-5)
 
 
-def test_dense_head_shares_the_classifier():
-    model = keras_resnet.build(Architecture(**TINY), input_shape=(None, None, 3), classifier_activation=None)
+@pytest.mark.parametrize("settings", [{}, {"preactivation": True}, {"squeeze_excite": 0.25, "downsample": "average"}])
+def test_dense_head_shares_the_classifier(settings):
+    model = keras_resnet.build(
+        Architecture(**TINY, **settings), input_shape=(None, None, 3), classifier_activation=None
+    )
     dense = keras_resnet.dense_head(model)
     assert {id(weight) for weight in dense.weights} == {id(weight) for weight in model.weights}
     larger = np.random.default_rng(1).normal(size=(2, 48, 40, 3)).astype("float32")

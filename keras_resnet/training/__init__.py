@@ -1,0 +1,1 @@
+"""How the networks are trained: schedules and optimisers in pure Keras; strategies and the loop in TensorFlow."""
