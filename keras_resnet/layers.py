@@ -97,16 +97,18 @@ class VarianceScaling(keras.initializers.VarianceScaling):
         receptive_field = math.prod(shape[:-2])
         fan_in, fan_out = receptive_field * shape[-2], receptive_field * shape[-1]
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
-        values = np.empty(math.prod(shape), "float32")
+        values, deviation = np.empty(math.prod(shape), "float32"), np.float32(math.sqrt(self.scale / fan))
 
         def draw(start: int):
-            generator = np.random.Generator(np.random.PCG64([self.seed, start]))
-            generator.standard_normal(dtype="float32", out=values[start : start + _CHUNK])
+            chunk = values[start : start + _CHUNK]
+            np.random.Generator(np.random.PCG64([self.seed, start])).standard_normal(dtype="float32", out=chunk)
+            np.multiply(chunk, deviation, out=chunk)
 
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for _ in threads.map(draw, range(0, len(values), _CHUNK)):
-                pass
-        values *= math.sqrt(self.scale / fan)
+        if len(values) <= _CHUNK:
+            draw(0)
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as threads:
+                list(threads.map(draw, range(0, len(values), _CHUNK)))
         return keras.ops.convert_to_tensor(values.reshape(shape), dtype)
 
 

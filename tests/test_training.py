@@ -1,0 +1,85 @@
+"""A whole training run on a folder of pictures, and what a configuration refuses."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnet.training.config import RECIPES, Config
+from keras_resnet.training.loop import train
+from keras_resnet.training.strategies import describe, get_strategy
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes that differ in the direction of their stripes."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 7)):
+        for name, axis in (("lying", 0), ("standing", 1)):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                wave = 127 + 100 * np.sin(np.arange(40) * 1.3 + random.uniform(0, 6))
+                pixels = np.repeat(np.broadcast_to(wave if axis else wave[:, None], (40, 40))[..., None], 3, axis=2)
+                jpeg = tf.io.encode_jpeg((pixels + random.normal(0, 5, pixels.shape)).clip(0, 255).astype("uint8"))
+                (folder / f"{i}.jpg").write_bytes(jpeg.numpy())
+    return tmp_path / "photos"
+
+
+def test_a_run_leaves_model_log_and_configuration(photos, tmp_path):
+    config = Config(
+        model="ResNet20",
+        settings=(("depths", (1, 1, 1)),),
+        dataset=str(photos),
+        image_size=32,
+        low=34,
+        high=40,
+        batch_size=8,
+        epochs=3,
+        schedule="one_cycle",
+        learning_rate=0.05,
+        warmup_epochs=1,
+        strategy="mirrored",
+    )
+    model = train(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["batch_size"] == 8
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert len(log) == 1 + 3
+    columns = dict(zip(log[0].split(","), log[-1].split(",")))
+    assert float(columns["val_accuracy"]) >= 12 / 14
+    assert float(columns["learning_rate"]) < 0.02
+    again = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    for own, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_recipes_are_the_papers():
+    rate = RECIPES["paper"].rate(steps_per_epoch=5004)
+    assert [rate(step) for step in (0, 30 * 5004 - 1, 30 * 5004, 90 * 5004)] == [0.1, 0.1, 0.01, 0.1 / 1000]
+    warm = Config(schedule="cosine", warmup_epochs=5, epochs=90).rate(steps_per_epoch=100)
+    assert warm(0) == 0
+    assert warm(250) == pytest.approx(warm(500) / 2)
+    assert warm(9000) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: Config(schedule="cosin"), "'cosine'"),
+        (lambda: Config(image_size=300), "image_size=300"),
+        (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),
+        (lambda: get_strategy("miror"), "'mirrored'"),
+    ],
+)
+def test_bad_settings_are_refused(call, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        call()
+
+
+def test_a_strategy_says_what_it_has():
+    strategy = get_strategy("one_device")
+    assert describe(strategy, "one_device", 32, "float32") == (
+        "strategy one_device: 1 replica on CPU, batch 32 (32 a replica), float32"
+    )
