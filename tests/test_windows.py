@@ -119,8 +119,8 @@ def test_only_cropping_keeps_the_bytes():
 
 
 def test_the_window_is_small():
-    view = windows.whole(tf.constant([1000, 2000]))
-    begin, end = through((500, 1000), (100, 200), (50, 60), antialias=False)(view).window()
+    view = through((500, 1000), (100, 200), (50, 60), antialias=False)(View(tf.constant([1000, 2000])))
+    begin, end = windows.window(view, windows.samples(view))
     assert np.all(begin >= (198, 398))
     assert np.all(end <= (303, 523))
 
@@ -134,8 +134,8 @@ def test_windows_hold_every_pixel_that_counts(data):
     offset = [data.draw(st.integers(0, length - part)) for length, part in zip(after, crop)]
     antialias = data.draw(st.sampled_from([None, False, True]))
     interpolation = data.draw(st.sampled_from(["bilinear", "bicubic"]))
-    view = through(after, offset, tuple(crop), interpolation, antialias)(windows.whole(tf.constant(before)))
-    begin, end = (corner.numpy() for corner in view.window())
+    view = through(after, offset, tuple(crop), interpolation, antialias)(View(tf.constant(before)))
+    begin, end = (corner.numpy() for corner in windows.window(view, windows.samples(view)))
     assert np.all((begin >= 0) & (begin < end) & (end <= before))
 
     step = np.divide(before, after)

@@ -315,9 +315,8 @@ def _check_interpolation(part: Part) -> None:
 
 
 def _resize_shorter(view: View, shorter: tf.Tensor, least: int, part: Resize | ScaleJitter) -> View:
-    # In integers, so that no quotient is rounded up before it is rounded down; in 64 bits for panoramas.
-    size = tf.cast(view.size, tf.int64)
-    new = tf.cast(tf.cast(shorter, tf.int64) * size // tf.reduce_min(size), tf.int32)
+    # In integers, so that no quotient is rounded up before it is rounded down. JPEG ends at 65,535 pixels: 32 bits do.
+    new = shorter * view.size // tf.reduce_min(view.size)
     return view.resize(Scaling(new, part.interpolation, part.antialias, least))
 
 

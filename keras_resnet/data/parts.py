@@ -33,7 +33,7 @@ class Random(Part):
 
     def own(self, key: tf.Tensor) -> tf.Tensor:
         """This part's own key, or keys."""
-        return draws.fold(key, zlib.crc32(type(self).__name__.encode()) + (self.salt << 32))
+        return draws.jump(key, zlib.crc32(type(self).__name__.encode()) + (self.salt << 32))
 
 
 class Geometric(Part):

@@ -32,10 +32,10 @@ class View(NamedTuple):
     the same as scaling and then cropping, for which all of the image is visible.
     """
 
-    corner: tf.Tensor  # of the visible part, in the image
     extent: tf.Tensor  # size of the visible part
+    corner: tf.Tensor | None = None  # of the visible part, in the image; None if all of the image is visible
     scaling: Scaling | None = None
-    offset: tf.Tensor | tuple[int, int] = (0, 0)  # of what is cropped from the scaled visible part
+    offset: tf.Tensor | None = None  # of what is cropped from the scaled visible part
     crop_size: tf.Tensor | tuple[int, int] | None = None
     mirror: tf.Tensor | None = None  # a boolean: whether it is mirrored in the end
 
@@ -49,8 +49,9 @@ class View(NamedTuple):
     def crop(self, offset: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> "View":
         """Crops what is seen."""
         if self.scaling is None:
-            return self._replace(corner=self.corner + offset, extent=tf.convert_to_tensor(size), crop_size=size)
-        return self._replace(offset=self.offset + offset, crop_size=size)
+            corner = offset if self.corner is None else self.corner + offset
+            return self._replace(corner=corner, extent=tf.convert_to_tensor(size), crop_size=size)
+        return self._replace(offset=offset if self.offset is None else self.offset + offset, crop_size=size)
 
     def resize(self, scaling: Scaling, fixed: tuple[int, int] | None = None) -> "View":
         """Scales what is seen; `fixed` is the new size where it is known before the image is."""
@@ -60,37 +61,44 @@ class View(NamedTuple):
         """Mirrors what is seen where `mirror` is true."""
         return self._replace(mirror=mirror)
 
-    @property
-    def step(self) -> tf.Tensor:
-        """How many pixels of the image lie between two samples: float64, rows and columns."""
-        return tf.cast(self.extent, tf.float64) / tf.cast(self.scaling.size, tf.float64)
 
-    def antialiased(self) -> bool | tf.Tensor:
-        """Whether the kernel is widened: by default where the image shrinks to less than half."""
-        shrinks = tf.reduce_max(self.step)
-        return {None: shrinks > 2, True: shrinks > 1, False: False}[self.scaling.antialias]
+class Samples(NamedTuple):
+    """Where a view looks: positions in the visible part, float64, rows and columns, pixels' centres being integers."""
 
-    def samples(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Positions of the first and the last sample in the visible part: float64, rows and columns."""
-        first = (tf.cast(self.offset, tf.float64) + 0.5) * self.step - 0.5
-        return first, first + tf.cast(self.size - tf.constant(1), tf.float64) * self.step
-
-    def window(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Top left and bottom right (exclusive) of the pixels that the view depends on, in the image."""
-        if self.scaling is None:
-            return self.corner, self.corner + self.extent
-        reach = tf.cast(_KERNELS[self.scaling.interpolation][1], tf.float64)
-        if self.scaling.antialias is not False:
-            reach *= tf.where(self.antialiased(), tf.maximum(self.step, 1.0), 1.0)
-        first, last = self.samples()
-        top_left = tf.clip_by_value(tf.cast(tf.floor(first - reach), tf.int32), 0, self.extent - 1)
-        bottom_right = tf.clip_by_value(tf.cast(tf.math.ceil(last + reach), tf.int32) + 1, 1, self.extent)
-        return self.corner + top_left, self.corner + bottom_right
+    first: tf.Tensor
+    last: tf.Tensor
+    step: tf.Tensor  # pixels between two samples
+    antialiased: tf.Tensor | bool  # whether the kernel is as wide as the step
 
 
-def whole(size: tf.Tensor) -> View:
-    """The view of a whole image of this size."""
-    return View(corner=tf.zeros((2,), tf.int32), extent=size)
+def samples(view: View) -> Samples:
+    """The samples of a view that is scaled."""
+    step = tf.cast(view.extent, tf.float64) / tf.cast(view.scaling.size, tf.float64)
+    start = 0.5 if view.offset is None else tf.cast(view.offset, tf.float64) + 0.5
+    first = start * step - 0.5
+    last = first + (tf.cast(view.size, tf.float64) - 1) * step
+    if view.scaling.antialias is False:
+        return Samples(first, last, step, antialiased=False)
+    # By default where the image shrinks to less than half. Where it grows, there is nothing to smooth.
+    return Samples(first, last, step, tf.reduce_max(step) > (2 if view.scaling.antialias is None else 1))
+
+
+def window(view: View, at: Samples | None, margin: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """The pixels that a view depends on, and `margin` more of those that are visible.
+
+    Returns:
+        Top left and bottom right (exclusive), int32, in the visible part.
+    """
+    if at is None:
+        return tf.zeros_like(view.extent), view.extent
+    reach = tf.constant(_KERNELS[view.scaling.interpolation][1], tf.float64)
+    if at.antialiased is not False:
+        reach *= tf.where(at.antialiased, tf.maximum(at.step, 1), 1)
+    reach += margin
+    # A cast cuts off the fraction: of positive numbers it is the floor.
+    begin = tf.cast(tf.maximum(at.first - reach, 0), tf.int32)
+    begin = tf.minimum(begin, view.extent - 1)
+    return begin, tf.minimum(tf.cast(tf.maximum(at.last + reach, 0), tf.int32) + 2, view.extent)
 
 
 def render(image: tf.Tensor, lens: Callable[[View], View]) -> tf.Tensor:
@@ -152,77 +160,88 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def _from_pixels(image: tf.Tensor, lens) -> tf.Tensor:
-    view = lens(whole(tf.shape(image)[:2]))
-    begin, end = view.window()
-    return _sample(view, _slice(image, begin, end), begin)
+def _from_pixels(image: tf.Tensor, lens: Callable[[View], View]) -> tf.Tensor:
+    view = lens(View(tf.shape(image)[:2]))
+    at = None if view.scaling is None else samples(view)
+    begin, end = window(view, at)
+    corner = begin if view.corner is None else view.corner + begin
+    return _show(view, at, _slice(image, corner, end - begin), begin, end)
 
 
-def _from_jpeg(encoded: tf.Tensor, lens) -> tf.Tensor:
+def _from_jpeg(encoded: tf.Tensor, lens: Callable[[View], View]) -> tf.Tensor:
     # Grey and CMYK images need no other way: `channels=3` converts them, in a window as in the whole.
     size = tf.image.extract_jpeg_shape(encoded)[:2]
-    view = lens(whole(size))
-    begin, end = view.window()
-    top_left = tf.maximum(begin - _JPEG_MARGIN, 0)
-    bottom_right = tf.minimum(end + _JPEG_MARGIN, size)
-    window = tf.concat([top_left, bottom_right - top_left], axis=0)
-    pixels = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
-    return _sample(view, _slice(pixels, begin - top_left, end - top_left), begin)
-
-
-def _slice(image: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    return image[begin[0] : end[0], begin[1] : end[1]]
-
-
-def _sample(view: View, pixels: tf.Tensor, begin: tf.Tensor) -> tf.Tensor:
-    """Renders the view from the window of pixels that begins at `begin` in the image."""
-    if view.scaling is None:
-        image = pixels if view.mirror is None else _mirror(pixels, view.mirror)
+    view = lens(View(size))
+    at = None if view.scaling is None else samples(view)
+    if view.corner is None:
+        # The margin is visible, but no sample reaches it.
+        begin, end = window(view, at, _JPEG_MARGIN)
+        pixels = tf.io.decode_and_crop_jpeg(encoded, tf.concat([begin, end - begin], axis=0), channels=3)
     else:
-        image = _resample(view, pixels, begin)
-    if isinstance(view.size, tuple):
-        image = tf.ensure_shape(image, (*view.size, None))
-    return tf.ensure_shape(image, (None, None, pixels.shape[-1]))
+        begin, end = window(view, at)
+        top_left = tf.maximum(view.corner + begin - _JPEG_MARGIN, 0)
+        bottom_right = tf.minimum(view.corner + end + _JPEG_MARGIN, size)
+        crop = tf.concat([top_left, bottom_right - top_left], axis=0)
+        pixels = tf.io.decode_and_crop_jpeg(encoded, crop, channels=3)
+        pixels = _slice(pixels, view.corner + begin - top_left, end - begin)
+    return _show(view, at, pixels, begin, end)
 
 
-def _mirror(image: tf.Tensor, mirror: tf.Tensor) -> tf.Tensor:
+def _slice(image: tf.Tensor, corner: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    return tf.slice(image, tf.concat([corner, [0]], axis=0), tf.concat([size, [-1]], axis=0))
+
+
+def _show(view: View, at: Samples | None, pixels: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+    """Renders the view from the pixels `begin` to `end` of the visible part."""
+    if at is None:
+        image = _mirror(pixels, view.mirror)
+    else:
+        image = _resample(view, at, pixels, begin, end)
+    height, width = view.size if isinstance(view.size, tuple) else (None, None)
+    return tf.ensure_shape(image, (height, width, pixels.shape[-1]))
+
+
+def _mirror(image: tf.Tensor, mirror: tf.Tensor | None) -> tf.Tensor:
+    if mirror is None:
+        return image
     return tf.cond(mirror, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def _resample(view: View, pixels: tf.Tensor, begin: tf.Tensor) -> tf.Tensor:
+def _resample(view: View, at: Samples, pixels: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     """Interpolates at the view's samples.
 
     Without antialiasing `crop_and_resize` gives the same numbers in 0.6 of `ScaleAndTranslate`'s time, and mirrors at
     no cost. But it does not repeat the image's edge, so it is used where all samples lie between pixels' centres:
     nearly everywhere, as only the outermost samples of an image that grows do not.
     """
-    first, last = (position - tf.cast(begin - view.corner, tf.float64) for position in view.samples())
     size = tf.convert_to_tensor(view.size)
+    start = tf.cast(begin, tf.float64)
 
     def between_pixels():
-        edge = tf.cast(tf.shape(pixels)[:2] - 1, tf.float64)
-        (top, left), (bottom, right) = (tf.unstack(position / edge) for position in (first, last))
+        box = tf.stack([at.first - start, at.last - start]) / tf.cast(end - begin - 1, tf.float64)
+        box = tf.reshape(tf.cast(box, tf.float32), (1, 4))
         if view.mirror is not None:
-            left, right = tf.where(view.mirror, right, left), tf.where(view.mirror, left, right)
-        box = tf.cast(tf.stack([top, left, bottom, right]), tf.float32)
-        return tf.raw_ops.CropAndResize(image=pixels[tf.newaxis], boxes=box[tf.newaxis], box_ind=[0], crop_size=size)[0]
+            box = tf.gather(box, tf.where(view.mirror, [0, 3, 2, 1], [0, 1, 2, 3]), axis=1)
+        return tf.raw_ops.CropAndResize(image=pixels[tf.newaxis], boxes=box, box_ind=[0], crop_size=size)[0]
 
     def anywhere(antialias):
         image = tf.raw_ops.ScaleAndTranslate(
             images=pixels[tf.newaxis],
             size=size,
-            scale=tf.cast(1.0 / view.step, tf.float32),
-            translation=tf.cast(0.5 - (first + 0.5) / view.step, tf.float32),
+            scale=tf.cast(1 / at.step, tf.float32),
+            translation=tf.cast(0.5 - (at.first - start + 0.5) / at.step, tf.float32),
             kernel_type=_KERNELS[view.scaling.interpolation][0],
             antialias=antialias,
         )[0]
-        return image if view.mirror is None else _mirror(image, view.mirror)
+        return _mirror(image, view.mirror)
 
-    antialiased = view.antialiased()
-    inside = False
-    if view.scaling.interpolation == "bilinear":
-        edge = tf.cast(tf.shape(pixels)[:2] - 1, tf.float64)
+    def sharp():
+        if view.scaling.interpolation != "bilinear":
+            return anywhere(False)
         # A sample on the very edge might be rounded to beyond it, and would be black. One sample is placed otherwise.
-        inside = tf.reduce_all((first > 1e-3) & (last < edge - 1e-3)) & tf.reduce_all(size > 1)
-    way = tf.where(antialiased, 2, tf.where(inside, 0, 1))
-    return tf.switch_case(way, [between_pixels, lambda: anywhere(False), lambda: anywhere(True)])
+        to_edges = tf.stack([at.first, tf.cast(view.extent - 1, tf.float64) - at.last, tf.cast(size - 1, tf.float64)])
+        return tf.cond(tf.reduce_all(to_edges > 1e-3), between_pixels, lambda: anywhere(False))
+
+    if at.antialiased is False:
+        return sharp()
+    return tf.cond(at.antialiased, lambda: anywhere(True), sharp)
