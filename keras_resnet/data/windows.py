@@ -188,7 +188,8 @@ def _from_jpeg(encoded: tf.Tensor, lens: Callable[[View], View]) -> tf.Tensor:
 
 
 def _slice(image: tf.Tensor, corner: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    return tf.slice(image, tf.concat([corner, [0]], axis=0), tf.concat([size, [-1]], axis=0))
+    pixels = tf.slice(image, tf.concat([corner, [0]], axis=0), tf.concat([size, [-1]], axis=0))
+    return tf.ensure_shape(pixels, (None, None, image.shape[-1]))
 
 
 def _show(view: View, at: Samples | None, pixels: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
@@ -208,40 +209,39 @@ def _mirror(image: tf.Tensor, mirror: tf.Tensor | None) -> tf.Tensor:
 
 
 def _resample(view: View, at: Samples, pixels: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """Interpolates at the view's samples.
+    """Interpolates at the view's samples: over the rows, then, transposed, over the columns.
 
-    Without antialiasing `crop_and_resize` gives the same numbers in 0.6 of `ScaleAndTranslate`'s time, and mirrors at
-    no cost. But it does not repeat the image's edge, so it is used where all samples lie between pixels' centres:
-    nearly everywhere, as only the outermost samples of an image that grows do not.
+    `ScaleAndTranslate` does both at once too, with the same result. But its inner loop over columns is one over three
+    channels; when a row is all channels it takes 0.4 of the time, and 0.3 with antialiasing.
     """
-    size = tf.convert_to_tensor(view.size)
-    start = tf.cast(begin, tf.float64)
+    channels, size = pixels.shape[-1], tf.convert_to_tensor(view.size)
+    (height, width), (window_height, window_width) = tf.unstack(size), tf.unstack(end - begin)
+    scales = tf.cast(1 / at.step, tf.float32)
+    translations = tf.cast(0.5 - (at.first - tf.cast(begin, tf.float64) + 0.5) / at.step, tf.float32)
+    (scale_y, scale_x), (translation_y, translation_x) = tf.unstack(scales), tf.unstack(translations)
 
-    def between_pixels():
-        box = tf.stack([at.first - start, at.last - start]) / tf.cast(end - begin - 1, tf.float64)
-        box = tf.reshape(tf.cast(box, tf.float32), (1, 4))
-        if view.mirror is not None:
-            box = tf.gather(box, tf.where(view.mirror, [0, 3, 2, 1], [0, 1, 2, 3]), axis=1)
-        return tf.raw_ops.CropAndResize(image=pixels[tf.newaxis], boxes=box, box_ind=[0], crop_size=size)[0]
-
-    def anywhere(antialias):
-        image = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[tf.newaxis],
-            size=size,
-            scale=tf.cast(1 / at.step, tf.float32),
-            translation=tf.cast(0.5 - (at.first - start + 0.5) / at.step, tf.float32),
+    def interpolate(rows, count, scale, translation, antialias):
+        return tf.raw_ops.ScaleAndTranslate(
+            images=rows[tf.newaxis, :, tf.newaxis],
+            size=[count, 1],
+            scale=[scale, 1],
+            translation=[translation, 0],
             kernel_type=_KERNELS[view.scaling.interpolation][0],
             antialias=antialias,
-        )[0]
-        return _mirror(image, view.mirror)
+        )
 
-    def sharp():
-        if view.scaling.interpolation != "bilinear":
-            return anywhere(False)
-        # A sample on the very edge might be rounded to beyond it, and would be black. One sample is placed otherwise.
-        to_edges = tf.stack([at.first, tf.cast(view.extent - 1, tf.float64) - at.last, tf.cast(size - 1, tf.float64)])
-        return tf.cond(tf.reduce_all(to_edges > 1e-3), between_pixels, lambda: anywhere(False))
+    def run(antialias):
+        rows = tf.reshape(pixels, (window_height, window_width * channels))
+        image = interpolate(rows, height, scale_y, translation_y, antialias)
+        columns = tf.transpose(tf.reshape(image, (height, window_width, channels)), (1, 0, 2))
+        rows = tf.reshape(columns, (window_width, height * channels))
+        image = interpolate(rows, width, scale_x, translation_x, antialias)
+        return tf.reshape(image, (width, height, channels))
 
     if at.antialiased is False:
-        return sharp()
-    return tf.cond(at.antialiased, lambda: anywhere(True), sharp)
+        image = run(False)
+    else:
+        image = tf.cond(at.antialiased, lambda: run(True), lambda: run(False))
+    if view.mirror is not None:
+        image = tf.cond(view.mirror, lambda: tf.reverse(image, [0]), lambda: image)
+    return tf.transpose(image, (1, 0, 2))
