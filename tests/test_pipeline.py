@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings, strategies as st
-from keras_resnet.data.sources import Source
-from keras_resnet.data.storage import Table
 
 from keras_resnet.data import augmentation, pipeline
+from keras_resnet.data.sources import Source
+from keras_resnet.data.storage import Table
 
 
 def source(count, classes=3):
