@@ -1,6 +1,9 @@
 """A whole training run on a folder of pictures, and what a configuration refuses."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -55,7 +58,19 @@ def test_a_run_leaves_model_log_and_configuration(photos, tmp_path):
         np.testing.assert_array_equal(own, other)
 
 
+def test_the_recipe_trains_on_a_folder(photos, tmp_path):
+    recipe = Path(__file__).parents[1] / "recipes" / "imagenet.py"
+    flags = ["--model=ResNet20", "--image_size=32", "--batch_size=8", "--epochs=1", "--strategy=mirrored"]
+    command = [sys.executable, str(recipe), f"--dataset={photos}", f"--run_dir={tmp_path / 'run'}", *flags]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "strategy mirrored: 1 replica on CPU, batch 8 (8 a replica), float32" in result.stdout
+    assert "low = 37" in result.stdout
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
 def test_recipes_are_the_papers():
+    assert (RECIPES["paper"].low, RECIPES["paper"].high) == (256, 480)
     rate = RECIPES["paper"].rate(steps_per_epoch=5004)
     assert [rate(step) for step in (0, 30 * 5004 - 1, 30 * 5004, 90 * 5004)] == [0.1, 0.1, 0.01, 0.1 / 1000]
     warm = Config(schedule="cosine", warmup_epochs=5, epochs=90).rate(steps_per_epoch=100)
@@ -68,7 +83,7 @@ def test_recipes_are_the_papers():
     ("call", "complaint"),
     [
         (lambda: Config(schedule="cosin"), "'cosine'"),
-        (lambda: Config(image_size=300), "image_size=300"),
+        (lambda: Config(image_size=300, low=256), "image_size=300"),
         (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),
         (lambda: get_strategy("miror"), "'mirrored'"),
     ],

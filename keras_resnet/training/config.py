@@ -21,8 +21,8 @@ class Config:
         train_split: split to train on.
         test_split: split to measure on after every epoch.
         image_size: height and width of the crops.
-        low: least length of a training image's shorter side.
-        high: greatest length of it.
+        low: least length of a training image's shorter side; None: as 256 is to 224.
+        high: greatest length of it; None: as 480 is to 224.
         batch_size: global batch size.
         epochs: how often each example is seen.
         schedule: `"piecewise"`, `"cosine"` or `"one_cycle"`.
@@ -44,8 +44,8 @@ class Config:
     train_split: str = "train"
     test_split: str = "validation"
     image_size: int = 224
-    low: int = 256
-    high: int = 480
+    low: int | None = None
+    high: int | None = None
     batch_size: int = 256
     epochs: int = 120
     schedule: str = "piecewise"
@@ -60,6 +60,9 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
+        for name, length in (("low", 256), ("high", 480)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, round(self.image_size * length / 224))
         if self.schedule not in _SCHEDULES:
             raise ValueError(
                 f"`schedule` must be one of {', '.join(_SCHEDULES)}. Received: {self.schedule!r}."
