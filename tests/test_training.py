@@ -65,12 +65,13 @@ def test_the_recipe_trains_on_a_folder(photos, tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "strategy mirrored: 1 replica on CPU, batch 8 (8 a replica), float32" in result.stdout
-    assert "low = 37" in result.stdout
+    assert "image_size = 32" in result.stdout
     assert (tmp_path / "run" / "model.keras").exists()
 
 
 def test_recipes_are_the_papers():
-    assert (RECIPES["paper"].low, RECIPES["paper"].high) == (256, 480)
+    assert RECIPES["paper"].shorter_sides == (256, 480)
+    assert Config(image_size=32).shorter_sides == (37, 69)
     rate = RECIPES["paper"].rate(steps_per_epoch=5004)
     assert [rate(step) for step in (0, 30 * 5004 - 1, 30 * 5004, 90 * 5004)] == [0.1, 0.1, 0.01, 0.1 / 1000]
     warm = Config(schedule="cosine", warmup_epochs=5, epochs=90).rate(steps_per_epoch=100)

@@ -60,19 +60,23 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        for name, length in (("low", 256), ("high", 480)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, round(self.image_size * length / 224))
         if self.schedule not in _SCHEDULES:
             raise ValueError(
                 f"`schedule` must be one of {', '.join(_SCHEDULES)}. Received: {self.schedule!r}."
                 + nearest(self.schedule, _SCHEDULES)
             )
-        if not self.image_size <= self.low <= self.high:
+        low, high = self.shorter_sides
+        if not self.image_size <= low <= high:
             raise ValueError(
                 "The crop must fit into the smallest image: image_size <= low <= high. "
-                f"Received: image_size={self.image_size}, low={self.low}, high={self.high}."
+                f"Received: image_size={self.image_size}, low={low}, high={high}."
             )
+
+    @property
+    def shorter_sides(self) -> tuple[int, int]:
+        """Least and greatest length of a training image's shorter side."""
+        low, high = (round(self.image_size * length / 224) for length in (256, 480))
+        return self.low or low, self.high or high
 
     def steps_per_epoch(self, num_examples: int) -> int:
         """Whole batches in the data set."""

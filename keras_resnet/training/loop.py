@@ -66,12 +66,12 @@ def compiled(config: Config, num_classes: int) -> keras.Model:
 
 
 def _stack(config: Config):
-    return augmentation.paper_imagenet(config.image_size, config.low, config.high)
+    return augmentation.paper_imagenet(config.image_size, *config.shorter_sides)
 
 
 def _test_stack(config: Config):
     """One centre crop, of as much of the image as training crops show on average."""
     preprocessing = dataclasses.replace(
-        augmentation.NAMED["torch"], image_size=config.image_size, resize=config.low, std=(1.0, 1.0, 1.0)
+        augmentation.NAMED["torch"], image_size=config.image_size, resize=config.shorter_sides[0], std=(1.0, 1.0, 1.0)
     )
     return augmentation.evaluation(preprocessing)
