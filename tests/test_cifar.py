@@ -121,6 +121,17 @@ def test_the_pickle_made_here_is_one_that_numpy_understands():
     assert values[b"labels"] == labels.tolist()
 
 
+def test_a_remote_folder_will_do(path):
+    gfile = pytest.importorskip("tensorflow").io.gfile
+    remote = f"ram://cifar/{path.parent.name}"
+    gfile.makedirs(remote)
+    for file in path.iterdir():
+        with gfile.GFile(f"{remote}/{file.name}", "wb") as copy:
+            copy.write(file.read_bytes())
+    np.testing.assert_array_equal(load_cifar10(remote, "train")[0], IMAGES)
+    gfile.rmtree(remote)
+
+
 def test_missing_files_are_named(path, tmp_path):
     with pytest.raises(ValueError, match=r"no CIFAR-10.*cs\.toronto\.edu.*Received"):
         load_cifar10(tmp_path, "train")

@@ -6,11 +6,11 @@ import socket
 import numpy as np
 import pytest
 
-from keras_resnet.data import demo
 from keras_resnet.data.sources import open_source
 
 tf = pytest.importorskip("tensorflow")
 tfds = pytest.importorskip("tensorflow_datasets")
+demo = pytest.importorskip("keras_resnet.data.demo")
 
 
 @pytest.fixture(scope="module")

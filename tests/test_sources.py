@@ -1,5 +1,6 @@
 """One door: what it takes for a name and what for a path, and tfds's own sets through it."""
 
+import doctest
 import shlex
 import socket
 import tarfile
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from test_cifar import IMAGES, LABELS, write as write_cifar
 
+from keras_resnet.data import cifar, files, folders, png, records, sources, splits, storage, tfrecords
 from keras_resnet.data.sources import open_source
 
 tf = pytest.importorskip("tensorflow")
 tfds = pytest.importorskip("tensorflow_datasets")
+demo = pytest.importorskip("keras_resnet.data.demo")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "tensorflow_datasets"
 SIZE = 120
@@ -69,6 +72,14 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+MODULES = [cifar, demo, files, folders, png, records, sources, splits, storage, tfrecords]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_in_the_docstrings_run(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def examples(source):
@@ -172,6 +183,10 @@ def test_a_folder_is_told_from_a_name(tmp_path, monkeypatch, data_dir):
     monkeypatch.chdir(tmp_path)
     assert open_source("pets", "train").class_names == ("cat",)
     assert open_source("./cifar10", "train").class_names == ("cat",)
+    (tmp_path / "mnist" / "mine").mkdir(parents=True)
+    (tmp_path / "pets" / "cat").rename(tmp_path / "mnist" / "mine" / "cat")
+    assert open_source("mnist/mine", "train").class_names == ("cat",)
+    (tmp_path / "mnist" / "mine" / "cat").rename(tmp_path / "pets" / "cat")
     assert open_source(Path("cifar10"), "train").class_names == ("cat",)
     with pytest.raises(FileNotFoundError, match="not prepared"):
         open_source("cifar10", "train", data_dir=tmp_path / "nothing")

@@ -22,6 +22,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 _BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+_OWN_FILES = frozenset(name + ending for names in _BATCHES.values() for name in names for ending in ("", ".bin"))
 _SUBFOLDERS = re.compile(r"cifar-10-batches-(py|bin)|cifar10|\d+\.\d+\.\d+")
 _PLANES = (3, 32, 32)
 
@@ -66,10 +67,7 @@ def is_cifar10(path: str) -> bool:
     >>> is_cifar10("cifar-10-python.tar.gz")
     True
     """
-    if path.endswith(ARCHIVES):
-        return True
-    batches = {batch + ending for names in _BATCHES.values() for batch in names for ending in ("", ".bin")}
-    return any(batches & set(names) for names in _folders(path))
+    return path.endswith(ARCHIVES) or any(_OWN_FILES & set(names) for names in _folders(path))
 
 
 def _find(path: str, split: str) -> list[tuple[Decode, str, Read]]:
@@ -109,11 +107,14 @@ def _folders(path: str) -> Iterator[dict[str, Read]]:
 
 
 def _archived(path: str) -> dict[str, Read]:
-    """What a tar archive holds, by the names of its files without their folders. It is read in one go."""
+    """What a tar archive holds of CIFAR-10, by the names of the files without their folders, read in one go."""
+    contents = {}
     with files.open_binary(path) as file, tarfile.open(fileobj=file) as archive:
-        members = [member for member in archive if member.isfile()]
-        contents = {posixpath.basename(member.name): archive.extractfile(member).read() for member in members}
-    return {name: functools.partial(bytes, content) for name, content in contents.items()}
+        for member in archive:
+            name = posixpath.basename(member.name)
+            if member.isfile() and name in _OWN_FILES:
+                contents[name] = functools.partial(bytes, archive.extractfile(member).read())
+    return contents
 
 
 def _decoded(decode: Decode, name: str, read: Read) -> tuple[np.ndarray, np.ndarray]:

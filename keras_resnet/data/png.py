@@ -26,7 +26,7 @@ def decode_pngs(pictures: Sequence[bytes]) -> np.ndarray:
 
     Example:
     >>> import tensorflow as tf
-    >>> red = tf.io.encode_png([[[255, 0, 0]]]).numpy()
+    >>> red = tf.io.encode_png(np.uint8([[[255, 0, 0]]])).numpy()
     >>> decode_pngs([red, red]).tolist()
     [[[[255, 0, 0]]], [[[255, 0, 0]]]]
     """

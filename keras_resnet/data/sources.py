@@ -73,14 +73,14 @@ def open_source(
 
 
 def _path(name_or_dir: str | os.PathLike, data_dir: str | os.PathLike | None) -> str | None:
-    """The path that is meant, or nothing if it is a name. A plain word is a path if tfds knows no set of that name."""
+    """The path that is meant, or nothing if it is a name. What is there is a path if tfds knows no set of that name."""
     text = os.fspath(name_or_dir)
     if files.is_remote(text):
         return text
     if isinstance(name_or_dir, os.PathLike) or text.startswith(("/", ".", "~")) or text.endswith(cifar.ARCHIVES):
         return str(pathlib.Path(text).expanduser())
-    is_word = data_dir is not None or not files.exists(text) or re.split("[/:]", text)[0] in _names()
-    return None if is_word else text
+    is_name = data_dir is not None or not files.exists(text) or text in _names()
+    return None if is_name else text
 
 
 def _names() -> list[str]:

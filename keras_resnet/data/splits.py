@@ -64,11 +64,13 @@ def find(wanted: str, available: Collection[str]) -> str:
     >>> find("validation", ["train", "val"])
     'val'
     """
-    candidates = [wanted, *(name for names in SYNONYMS if wanted.lower() in names for name in names)]
+    if wanted in available:
+        return wanted
     by_lower_case = {name.lower(): name for name in sorted(available)}
-    for name in candidates:
-        if name in available or name.lower() in by_lower_case:
-            return name if name in available else by_lower_case[name.lower()]
+    synonyms = [name for names in SYNONYMS if wanted.lower() in names for name in names]
+    for name in (wanted.lower(), *synonyms):
+        if name in by_lower_case:
+            return by_lower_case[name]
     hint = f" A part of one can serve: '{min(available)}[90%:]'." if len(available) == 1 else ""
     raise ValueError(f"There is no such split; there are {sorted(available)}.{hint} Received: split={wanted!r}.")
 

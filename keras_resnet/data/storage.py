@@ -62,8 +62,9 @@ class Source:
     def stream(self, seed: int, start: int = 0, buffer: int = 8192) -> "tf.data.Dataset":
         """Returns an endless `tf.data.Dataset` of shuffled pairs of image and label.
 
-        Every epoch has each example once, in an order of its own. What stands at each place is a function of the seed
-        (and the buffer) alone, so training that had consumed `n` examples goes on with `stream(seed, start=n)`.
+        Every epoch has each example once, in an order of its own; place `k` is in epoch `k // num_examples`. What
+        stands there is a function of the seed (and the buffer) alone, so training that has consumed `n` examples goes
+        on with `stream(seed, start=n)`.
 
         Args:
             seed: any integer.
@@ -75,7 +76,7 @@ class Source:
         return self.storage.stream(seed, start, buffer)
 
     def share(self, index: int, count: int) -> "Source":
-        """Returns one of `count` equal parts of the source, for one of as many workers.
+        """Returns one of `count` equal parts of the source, which follow one another: one for each of as many workers.
 
         Example:
         >>> source = Source("mine", "train", ("cat",), Table(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, int)))
