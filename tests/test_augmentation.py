@@ -387,6 +387,15 @@ def test_normalization_is_preprocess_input(name):
     np.testing.assert_allclose(apply(normalization(name), BATCH), preprocess_input(BATCH, name), atol=1e-4)
 
 
+def test_parts_are_equal_where_they_do_the_same():
+    assert augmentation.cifar() == augmentation.cifar()
+    assert augmentation.cifar() != augmentation.cifar(padding=3)
+    assert hash(augmentation.modern()) == hash(augmentation.modern())
+    mean = RANDOM.uniform(0, 255, (4, 4, 3))
+    assert SubtractMean(mean) == SubtractMean(mean.copy())
+    assert len({SubtractMean(mean), SubtractMean(mean + 1), SubtractMean(), Normalize(std=2.0), Pad()}) == 5
+
+
 def test_mean_image():
     np.testing.assert_allclose(mean_image(BATCH), BATCH.mean(axis=0), rtol=1e-6)
     dataset = tf.data.Dataset.from_tensor_slices(BATCH).batch(5)
@@ -481,6 +490,7 @@ def test_either():
     [
         (lambda: apply((RandomFlip(),), BATCH), "draws"),
         (lambda: apply((RandomFlip(),), BATCH, keys(16)[0]), "a key for each image"),
+        (lambda: apply((RandomFlip(),), BATCH, tf.range(16)), "a key for each image"),
         (lambda: apply((RandomFlip(), RandomFlip()), BATCH, keys(16)), "salt"),
         (lambda: split((RandomErasing(), RandomErasing())), "salt"),
         (lambda: apply((ScaleJitter(),), BATCH, keys(16)), "one image"),

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings, strategies as st
 
-from keras_resnet.data import augmentation, windows
-from keras_resnet.data.augmentation import apply
+from keras_resnet.data import augmentation, draws, windows
+from keras_resnet.data.augmentation import RandomCrop, RandomFlip, ScaleJitter, apply, example_keys
 from keras_resnet.data.windows import Scaling, View, decode, render
 
 
@@ -73,6 +73,21 @@ def test_scaled_crops(before, after, place, antialias):
     for mirror in (False, True):
         ours = render(encoded, through(after, offset, crop, antialias=antialias, mirror=mirror))
         assert_same(ours, by_the_whole(encoded, after, offset, crop, antialias=smooth, mirror=mirror))
+
+
+@pytest.mark.parametrize("antialias", [None, False, True])
+def test_in_a_graph(antialias):
+    """Every way through the conditions of a graph: shrinking to less than half, growing, at the image's edges."""
+    stack = (ScaleJitter(60, 700, antialias=antialias), RandomCrop(58), RandomFlip())
+    encoded = jpeg(203, 305)
+    graph = tf.function(lambda key: apply(stack, encoded, key))
+    for key in example_keys(1, 0, tf.range(60)):
+        side = 60 + draws.integers(stack[0].own(key), [641])[0].numpy()
+        after = (side, side * 305 // 203)
+        offset = draws.integers(stack[1].own(key), [length - 57 for length in after]).numpy()
+        mirror = draws.uniform(stack[2].own(key), 1)[0] < 0.5
+        smooth = bool(side < 203 / 2) if antialias is None else antialias
+        assert_same(graph(key), by_the_whole(encoded, after, offset, (58, 58), antialias=smooth, mirror=mirror))
 
 
 @pytest.mark.parametrize("antialias", [False, True])
@@ -190,6 +205,8 @@ def test_formats():
     grey = colours[..., :1]
     wide = tf.constant(colours.astype("uint16") * 257)
     inks = (255 - ramp) * (255 - 40) / 255
+    stack = (augmentation.Resize(12), augmentation.CenterCrop((5, 6)))
+    in_a_graph = tf.function(lambda image: apply(stack, image))
     for encoded, expected, tolerance in (
         (base64.b85decode(WEBP), ramp, 0),
         (base64.b85decode(WEBP_ALPHA), ramp, 0),
@@ -208,10 +225,9 @@ def test_formats():
         for image in (decode(encoded), apply((), encoded), render(tf.constant(encoded), lambda view: view)):
             assert image.dtype == tf.uint8
             np.testing.assert_allclose(image, expected, atol=tolerance)
-        crop = apply((augmentation.Resize(12), augmentation.CenterCrop((5, 6))), encoded)
-        whole = tf.image.resize(expected, (12, 12 * expected.shape[1] // expected.shape[0]))
-        top, left = 4, {18: 6}[whole.shape[1]]
-        np.testing.assert_allclose(crop, whole[top : top + 5, left : left + 6], atol=tolerance + 0.01)
+        whole = tf.image.resize(expected, (12, 18))[4:9, 6:12]
+        for crop in (apply(stack, encoded), in_a_graph(tf.constant(encoded))):
+            np.testing.assert_allclose(crop, whole, atol=tolerance + 0.01)
 
 
 def test_a_palette_is_refused_by_name():

@@ -106,6 +106,7 @@ def apply(stack: Sequence[Part], images: Any, key: Any = None, labels: Any = Non
     TensorShape([224, 224, 3])
     """
     stack, images = tuple(stack), tf.convert_to_tensor(images)
+    key = None if key is None else tf.convert_to_tensor(key)
     _check(stack, images, key, labels)
     labels = None if labels is None else tf.convert_to_tensor(labels)
     if images.dtype == tf.string and not _views(stack):
@@ -255,8 +256,8 @@ def _check(stack: Stack, images: tf.Tensor, key: Any, labels: Any) -> None:
         )
     drawing = [type(part).__name__ for part in stack if isinstance(part, Random)]
     shape = images.shape[: max(images.shape.rank - 3, 0)]
-    if drawing and (key is None or not shape.is_compatible_with(key.shape)):
-        received = None if key is None else f"shape {key.shape}"
+    if drawing and (key is None or key.dtype != tf.uint64 or not shape.is_compatible_with(key.shape)):
+        received = None if key is None else f"shape {key.shape}, {key.dtype.name}"
         raise ValueError(
             f"{drawing[0]} draws, so `key` must hold a key for each image, of shape {shape}: see example_keys(). "
             f"Received: key={received}."

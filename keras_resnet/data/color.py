@@ -67,6 +67,15 @@ class Normalize(Affine):
                 f"channel. Received: a mean of shape {mean}, std={self.std}."
             )
 
+    def __eq__(self, other: Any) -> bool:
+        return type(other) is Normalize and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple:
+        return tuple((np.shape(values), np.float64(values).tobytes()) for values in (self.mean, self.std))
+
     def affinity(self, key: tf.Tensor) -> Affinity:
         """See `Affine.affinity`."""
         std = np.asarray(self.std)

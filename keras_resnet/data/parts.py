@@ -14,7 +14,6 @@ import tensorflow as tf
 from keras_resnet.data import draws, windows
 
 
-@dataclasses.dataclass(frozen=True)
 class Part:
     """One step of a stack. Subclasses define `__call__(images, key)`."""
 

@@ -273,4 +273,6 @@ def _interpolate(view: View, at: Samples, pixels: tf.Tensor, begin: tf.Tensor, e
 
 def _seldom(branch: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
     """A branch of a condition as one node: TensorFlow goes through all nodes of the branches that it does not take."""
+    if tf.executing_eagerly():
+        return branch
     return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
