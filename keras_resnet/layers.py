@@ -30,8 +30,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     layer is the network that Keras would have trained.
 
     Example:
-    >>> BatchNormalization()(keras.ops.ones((2, 4, 4, 8))).shape
-    TensorShape([2, 4, 4, 8])
+    >>> tuple(BatchNormalization()(keras.ops.ones((2, 4, 4, 8))).shape)
+    (2, 4, 4, 8)
     """
 
     # Files name a layer by this module and the class's name: ours open where this package is not installed.
@@ -84,8 +84,8 @@ class VarianceScaling(keras.initializers.VarianceScaling):
     with this one. The same seed also gives the same network on every backend.
 
     Example:
-    >>> VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")((3, 3, 16, 32)).shape
-    TensorShape([3, 3, 16, 32])
+    >>> tuple(VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")((3, 3, 16, 32)).shape)
+    (3, 3, 16, 32)
     """
 
     __module__ = "keras.initializers"

@@ -74,8 +74,8 @@ def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_
         float32 of the same shape: an array for an array, a tensor for a tensor. `x` is not changed.
 
     Example:
-    >>> preprocess_input(np.full((1, 2, 2, 3), 255, "uint8"), "caffe")[0, 0, 0]
-    array([151.061, 138.221, 131.32 ], dtype=float32)
+    >>> preprocess_input(np.full((1, 2, 2, 3), 255, "uint8"), "caffe")[0, 0, 0].round(2)
+    array([151.06, 138.22, 131.32], dtype=float32)
     """
     import keras
 

@@ -1,11 +1,14 @@
 """The house: who may import whom, what an import loads, and what the command line prints."""
 
 import ast
+import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import keras_resnet
@@ -123,3 +126,16 @@ def test_backend():
     if keras.backend.backend() == "jax":
         with pytest.raises(ImportError):
             __import__("tensorflow")
+
+
+EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
+EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_the_examples_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(f"keras_resnet.{module}")
+    names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np}
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    assert doctest.testmod(module, globs=names, optionflags=options).failed == 0

@@ -21,6 +21,7 @@ class SGD(keras.optimizers.SGD):
         **kwargs: Keras's.
 
     Example:
+    >>> model = keras_resnet.ResNet20()
     >>> model.compile(SGD(0.1, weight_decay=1e-4), "sparse_categorical_crossentropy")
     """
 

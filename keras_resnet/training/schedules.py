@@ -107,7 +107,9 @@ class LearningRate(keras.callbacks.Callback):
         schedule: a function from the step to the rate.
 
     Example:
-    >>> model.fit(x, y, callbacks=[LearningRate(cosine(1000, 0.1))])
+    >>> callbacks = [LearningRate(cosine(1000, 0.1))]  # for model.fit(..., callbacks=callbacks)
+    >>> callbacks[0].schedule(500)
+    0.05
     """
 
     def __init__(self, schedule: Schedule):

@@ -76,7 +76,9 @@ def load_weights(model: keras.Model, weights: Published | str | os.PathLike, hea
         head: whether the classifier is loaded too.
 
     Example:
-    >>> load_weights(model, "resnet50.safetensors")
+    >>> model = keras_resnet.ResNet20()
+    >>> save(model, "resnet20.safetensors")
+    >>> load_weights(model, "resnet20.safetensors")
     """
     from keras_resnet.weights.readers import read
 

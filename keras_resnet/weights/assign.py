@@ -58,7 +58,8 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], layout: Layout,
         head: whether the classifier is loaded too. If not, the model's own stays as it is.
 
     Example:
-    >>> assign(keras_resnet.ResNet18(), state_dict, LAYOUTS["torchvision"])
+    >>> model, layout = keras_resnet.ResNet18(), LAYOUTS["torchvision"]
+    >>> assign(model, collect(model, layout), layout)
     """
     check_requirements(model, layout)
     arrays = _without_prefix(arrays, layout)
