@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -425,6 +426,20 @@ def test_rand_augment():
     assert len({result.tobytes() for result in many}) > 20
     np.testing.assert_array_equal(RandAugment(2, rate=0.0)(image, keys(1)[0]), image)
     np.testing.assert_array_equal(RandAugment(2)(image, keys(3)[2]), RandAugment(2)(image, keys(3)[2]))
+
+
+def test_rand_augment_under_a_mixed_policy():
+    policy = keras.config.dtype_policy()
+    image, key = tf.constant(BATCH[0], tf.float32), keys(1)[0]
+    expected = [RandAugment(2)(image, key) for key in keys(10)]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        ours = [RandAugment(2)(image, key) for key in keys(10)]
+        in_a_graph = tf.function(lambda: RandAugment(2)(image, key))()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_allclose(in_a_graph, expected[0], atol=1e-3)
 
 
 # Mixing

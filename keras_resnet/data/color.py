@@ -218,6 +218,8 @@ class RandAugment(Random):
 
         with tf.init_scope():  # the layers hold a generator each, which no graph may own; they are not asked to draw
             layers = keras_cv.layers.RandAugment.get_standard_policy((0, 255), self.magnitude, self.spread)
+        for layer in layers:
+            layer.dtype_policy = "float32"  # whatever the process's policy is
         key = self.own(key)
         images = tf.cast(images, tf.float32)[tf.newaxis]
         for i in range(self.count):
@@ -255,11 +257,11 @@ class RandAugment(Random):
 
 
 def _bind(layer, images: tf.Tensor, transformation):
-    @tf.function(autograph=True)  # keras-cv's equalisation asks tensors questions in Python's `and`
     def run():
         return tf.ensure_shape(layer.augment_images(images, transformations=transformation), images.shape)
 
-    return run
+    # In a graph keras-cv's equalisation needs to be converted: it has tensors in a Python `and`.
+    return run if tf.executing_eagerly() else tf.function(run, autograph=True)
 
 
 def normalization(preprocessing: Preprocessing | str = "torch") -> tuple[Part, ...]:
