@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 
 # A change is judged by the same examples each time; `pytest --hypothesis-profile=default` looks for new ones.
-hypothesis.settings.register_profile("same_each_time", derandomize=True)
+hypothesis.settings.register_profile("same_each_time", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same_each_time")
 
 HERE = Path(__file__).parent

@@ -461,7 +461,7 @@ def test_pickled_arrays_are_not_unpickled(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
         (b'{"metadata": {}}', "is JSON"),
         (b"\x93NUMPY\x01\0", "single array"),
-        (gzip.compress(b"weights"), "gzip"),
+        (gzip.compress(b"weights", mtime=0), "gzip"),
         (bytes(257) + b"ustar" + bytes(300), "tar archive"),
         (b"cos\nsystem\n(S'true'\ntR.", "begins with b'cos"),
         (b"PK\x03\x04", "damaged or not a zip archive"),
