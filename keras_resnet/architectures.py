@@ -366,3 +366,20 @@ FAMILIES: dict[str, dict[str, Architecture]] = {
 }
 
 NAMED: dict[str, Architecture] = {name: row for family in FAMILIES.values() for name, row in family.items()}
+
+
+def network_name(name: str) -> str:
+    """A network's name as the table has it; case, `_` and `-` do not matter.
+
+    Raises:
+        ValueError: if there is none of this name; it gives the nearest ones.
+
+    Example:
+    >>> network_name("wide-resnet50_2")
+    'WideResNet50_2'
+    """
+    by_key = {normalized(candidate): candidate for candidate in NAMED}
+    if normalized(name) not in by_key:
+        hint = nearest(name, NAMED) or " `list_models()` gives them all."
+        raise ValueError(f"There is no network of this name. Received: {name!r}.{hint}")
+    return by_key[normalized(name)]

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import keras
 
 from keras_resnet import blocks
-from keras_resnet.architectures import NAMED, Architecture, Unit, nearest, normalized
+from keras_resnet.architectures import NAMED, Architecture, Unit, nearest, network_name, normalized
 from keras_resnet.layers import VarianceScaling
 from keras_resnet.weights import find, load_weights
 
@@ -345,11 +345,7 @@ def get_model(name: str, **kwargs: Any) -> keras.Model:
     >>> keras_resnet.get_model("resnet50", classes=10).output_shape
     (None, 10)
     """
-    by_key = {normalized(candidate): candidate for candidate in NAMED}
-    if normalized(name) not in by_key:
-        hint = nearest(name, NAMED) or " `list_models()` gives them all."
-        raise ValueError(f"There is no network of this name. Received: {name!r}.{hint}")
-    return constructor(by_key[normalized(name)])(**kwargs)
+    return constructor(network_name(name))(**kwargs)
 
 
 def list_models(pattern: str = "*") -> list[str]:

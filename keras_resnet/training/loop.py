@@ -8,6 +8,7 @@ import keras
 from keras_resnet import models
 from keras_resnet.data import augmentation, pipeline
 from keras_resnet.data.sources import open_source
+from keras_resnet.preprocessing import NAMED
 from keras_resnet.training.config import Config
 from keras_resnet.training.optimizers import SGD
 from keras_resnet.training.schedules import LearningRate
@@ -72,6 +73,6 @@ def _stack(config: Config):
 def _test_stack(config: Config):
     """One centre crop, of as much of the image as training crops show on average."""
     preprocessing = dataclasses.replace(
-        augmentation.NAMED["torch"], image_size=config.image_size, resize=config.shorter_sides[0], std=(1.0, 1.0, 1.0)
+        NAMED["torch"], image_size=config.image_size, resize=config.shorter_sides[0], std=(1.0, 1.0, 1.0)
     )
     return augmentation.evaluation(preprocessing)

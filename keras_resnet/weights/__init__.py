@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from keras_resnet.architectures import NAMED, Architecture, nearest, normalized
+from keras_resnet.architectures import NAMED, Architecture, network_name, normalized
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.weights.assign import assign, collect, detect_layout
 from keras_resnet.weights.catalog import CATALOG as CATALOG, Published, published, resolve
@@ -103,11 +103,9 @@ def preprocessing_for(network: str, weights: str = "imagenet") -> Preprocessing:
     >>> keras_resnet.preprocessing_for("ResNet50", "caffe").channel_order
     'bgr'
     """
-    names = {normalized(name): name for name in NAMED}
-    if normalized(network) not in names:
-        raise ValueError(f"There is no network of this name. Received: {network!r}.{nearest(network, NAMED)}")
+    network = network_name(network)
     rows = [row for row in published(network) if normalized(row.tag) == normalized(weights)]
-    return (rows[0] if rows else resolve(NAMED[names[normalized(network)]], weights)).preprocessing
+    return (rows[0] if rows else resolve(NAMED[network], weights)).preprocessing
 
 
 def save(model: keras.Model, path: str | os.PathLike, names: str = "keras_resnet") -> None:
