@@ -53,11 +53,17 @@ class Preprocessing:
             )
 
 
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
 NAMED = {
     # ImageNet's mean and standard deviation of RGB / 255 (.485 .456 .406, .229 .224 .225): torchvision, timm.
     "torch": Preprocessing(),
     # The mean colour of He et al.'s Caffe networks, which keras.applications' weights are: BGR, not scaled.
     "caffe": Preprocessing(channel_order="bgr", mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)),
+    # CIFAR-10's own mean and standard deviation.
+    "cifar10": Preprocessing(image_size=32, resize=32, mean=(125.31, 122.95, 113.87), std=(62.99, 62.09, 66.70)),
+    # What pytorch_resnet_cifar10's networks were trained with: ImageNet's numbers on CIFAR's images.
+    "torch_cifar": Preprocessing(image_size=32, resize=32),
 }
 
 
@@ -67,7 +73,7 @@ def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_
     Args:
         x: RGB images with values from 0 to 255, of any number type: an array, or a tensor of any backend, of shape
             `(..., height, width, channels)` (`(..., channels, height, width)` if channels come first).
-        preprocessing: a `Preprocessing`, or the name of one: `"torch"` or `"caffe"`.
+        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"caffe"`, `"cifar10"`, `"torch_cifar"`.
         data_format: `"channels_last"` or `"channels_first"`; Keras's image data format if None.
 
     Returns:

@@ -25,12 +25,15 @@ FLOORS = [
     ("blocks",),
     ("weights",),
     ("models",),
+    ("cards",),
     ("data",),
-    ("training", "analysis"),
-    ("evaluation", "export"),
+    ("analysis",),
+    ("training",),
+    ("evaluation",),
+    ("export",),
     ("__init__", "__main__"),
 ]
-LOWER_HOUSE = {name for floor in FLOORS[:6] for name in floor} | {"__init__", "__main__"}
+LOWER_HOUSE = {name for floor in FLOORS[:7] for name in floor} | {"__init__", "__main__"}
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 UPPER_ONLY = {"tensorflow", "tensorflow_datasets", "keras_cv"}
 

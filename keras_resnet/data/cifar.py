@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from keras_resnet.data import files, png, records, splits
+from keras_resnet.preprocessing import CIFAR10_CLASSES as CLASS_NAMES
 
-CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 _BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
