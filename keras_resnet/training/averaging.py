@@ -30,7 +30,7 @@ class Average(keras.callbacks.Callback):
         super().__init__()
         if not 0 <= decay < 1 or every < 1:
             raise ValueError(f"An average needs 0 <= decay < 1 and every >= 1. Received: decay={decay}, every={every}.")
-        self.set_model(model)
+        self.network = model
         self.decay = decay
         self.every = every
         self.variables = [
@@ -99,4 +99,5 @@ class Average(keras.callbacks.Callback):
         self._is_in = not self._is_in
 
     def _weights(self) -> list:
-        return [weight for weight in self.model.weights if keras.backend.is_float_dtype(weight.dtype)]
+        _ = self.model  # what `fit` was called on, perhaps a wrapper: under JAX, this fetches its weights from the step
+        return [weight for weight in self.network.weights if keras.backend.is_float_dtype(weight.dtype)]

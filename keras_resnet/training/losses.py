@@ -38,7 +38,7 @@ class ClasswiseCrossentropy(keras.losses.Loss):
 
 _LOSSES = {
     "cross_entropy": (keras.losses.CategoricalCrossentropy, "softmax"),
-    "bce": (ClasswiseCrossentropy, "sigmoid"),
+    "binary": (ClasswiseCrossentropy, "sigmoid"),
 }
 
 
@@ -46,14 +46,14 @@ def get_loss(name: str, label_smoothing: float = 0.0) -> tuple[keras.losses.Loss
     """A loss by its name, for one-hot or mixed labels, and the activation of the classifier that goes with it.
 
     Args:
-        name: `"cross_entropy"`, or `"bce"` for a yes or no for each class.
+        name: `"cross_entropy"`, or `"binary"` for a yes or no for each class.
         label_smoothing: share of a label that goes to all classes.
 
     Returns:
         The loss and the name of the activation.
 
     Example:
-    >>> loss, activation = get_loss("bce")
+    >>> loss, activation = get_loss("binary")
     >>> model = keras_resnet.ResNet20(classifier_activation=activation)
     >>> model.compile("sgd", loss)
     """
