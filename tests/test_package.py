@@ -133,6 +133,7 @@ def test_backend():
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
+EXAMPLES += ["training.averaging", "training.losses"]
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
