@@ -58,6 +58,8 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 NAMED = {
     # ImageNet's mean and standard deviation of RGB / 255 (.485 .456 .406, .229 .224 .225): torchvision, timm.
     "torch": Preprocessing(),
+    # The paper subtracts the mean and divides by nothing.
+    "paper": Preprocessing(std=(1.0, 1.0, 1.0)),
     # The mean colour of He et al.'s Caffe networks, which keras.applications' weights are: BGR, not scaled.
     "caffe": Preprocessing(channel_order="bgr", mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)),
     # CIFAR-10's own mean and standard deviation.
@@ -73,7 +75,8 @@ def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_
     Args:
         x: RGB images with values from 0 to 255, of any number type: an array, or a tensor of any backend, of shape
             `(..., height, width, channels)` (`(..., channels, height, width)` if channels come first).
-        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"caffe"`, `"cifar10"`, `"torch_cifar"`.
+        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"paper"`, `"caffe"`, `"cifar10"` or
+            `"torch_cifar"`.
         data_format: `"channels_last"` or `"channels_first"`; Keras's image data format if None.
 
     Returns:

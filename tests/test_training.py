@@ -1,5 +1,6 @@
 """A whole training run on a folder of pictures, and what a configuration refuses."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_a_run_leaves_model_log_and_configuration(photos, tmp_path):
         epochs=3,
         schedule="one_cycle",
         learning_rate=0.05,
-        warmup_epochs=1,
+        warmup=1 / 3,
         strategy="mirrored",
     )
     model = train(config, tmp_path / "run")
@@ -70,14 +71,32 @@ def test_the_recipe_trains_on_a_folder(photos, tmp_path):
 
 
 def test_recipes_are_the_papers():
-    assert RECIPES["paper"].shorter_sides == (256, 480)
+    paper = RECIPES["paper"]
+    assert paper.shorter_sides == (256, 480)
     assert Config(image_size=32).shorter_sides == (37, 69)
-    rate = RECIPES["paper"].rate(steps_per_epoch=5004)
-    assert [rate(step) for step in (0, 30 * 5004 - 1, 30 * 5004, 90 * 5004)] == [0.1, 0.1, 0.01, 0.1 / 1000]
-    warm = Config(schedule="cosine", warmup_epochs=5, epochs=90).rate(steps_per_epoch=100)
+    assert paper.total_steps(1_281_167) == 600_000
+    rate = paper.rate(600_000)
+    assert [rate(step) for step in (0, 149_999, 150_000, 450_000)] == [0.1, 0.1, 0.01, 0.1 / 1000]
+    rate = RECIPES["cifar-paper"].rate(64_000)
+    assert [rate(step) for step in (0, 31_999, 32_000, 47_999, 48_000)] == [0.1, 0.1, 0.01, 0.01, 0.1 / 100]
+    assert dataclasses.replace(RECIPES["cifar-paper"], steps=None, epochs=2).total_steps(50_000) == 780
+    goyal = RECIPES["goyal90"]
+    rate = goyal.rate(goyal.total_steps(1_281_167))
+    assert [rate(step) for step in (0, 5 * 156, 30 * 156 - 1, 30 * 156, 80 * 156)] == pytest.approx(
+        [0.1, 3.2, 3.2, 0.32, 0.0032]
+    )
+    warm = Config(schedule="cosine", warmup=0.1).rate(1000)
     assert warm(0) == 0
-    assert warm(250) == pytest.approx(warm(500) / 2)
-    assert warm(9000) == pytest.approx(0)
+    assert warm(50) == pytest.approx(warm(100) / 2)
+    assert warm(1000) == pytest.approx(0)
+
+
+def test_a_configuration_survives_json():
+    for config in RECIPES.values():
+        assert Config.from_json(config.to_json()) == config
+    assert RECIPES["demo"].differences(dataclasses.replace(RECIPES["demo"], epochs=5, data_dir="x")) == [
+        "epochs: 4 -> 5"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +104,8 @@ def test_recipes_are_the_papers():
     [
         (lambda: Config(schedule="cosin"), "'cosine'"),
         (lambda: Config(image_size=300, low=256), "image_size=300"),
+        (lambda: Config(boundaries=(0.5, 0.25)), "0.25"),
+        (lambda: Config(warmup=5), "`warmup` is a share"),
         (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),
         (lambda: get_strategy("miror"), "'mirrored'"),
     ],

@@ -1,0 +1,79 @@
+"""The flags of the recipes that train: fields of `Config`, and where the run's folder is."""
+
+import ast
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+
+from keras_resnet.training.config import AUGMENTATIONS, RECIPES, STRATEGIES, Config
+
+FLAGS = flags.FLAGS
+
+
+def define(recipe: str | None = None) -> None:
+    """Defines the flags; `recipe` is the default of the first."""
+    flags.DEFINE_enum("recipe", recipe, list(RECIPES), "Named settings to start from; the other flags override them.")
+    flags.DEFINE_string("dataset", None, "Name of an image set, or a folder with a folder for each class.")
+    flags.DEFINE_string("data_dir", None, "Where prepared data lies.")
+    flags.DEFINE_string("train_split", None, "Split to train on, such as train[:90%].")
+    flags.DEFINE_string("test_split", None, "Split to measure on after every epoch.")
+    flags.DEFINE_string("model", None, "Name of the network: python -m keras_resnet lists them.")
+    flags.DEFINE_string("weights", None, "Weights to start from: a tag or a file.")
+    flags.DEFINE_enum("augmentation", None, AUGMENTATIONS, "What is done to training images.")
+    flags.DEFINE_integer("image_size", None, "Height and width of the training crops.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", None, "Global batch size.", lower_bound=1)
+    flags.DEFINE_float("epochs", None, "How often each image is seen.", lower_bound=0)
+    flags.DEFINE_integer("steps", None, "Training steps, in place of epochs.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", None, "The first learning rate, or the highest of a schedule that warms up.")
+    flags.DEFINE_float("weight_decay", None, "Weight decay of the kernels.")
+    flags.DEFINE_enum("dtype", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the network.")
+    flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
+    flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
+    flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
+    flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
+    flags.DEFINE_string("run_dir", None, "Folder of the run, which goes on there. Default: runs/MODEL-DATASET-TIME.")
+
+
+def configuration(recipe: str) -> Config:
+    """The recipe with what the flags say."""
+    fields = {field.name for field in dataclasses.fields(Config)}
+    given = {name: FLAGS[name].value for name in fields & set(FLAGS) if FLAGS[name].value is not None}
+    for text in FLAGS.set:
+        name, _, value = text.partition("=")
+        if name not in fields:
+            raise ValueError(f"--set takes NAME=VALUE with a name of {', '.join(sorted(fields))}. Received: {text!r}.")
+        given[name] = _literal(value)
+    if "epochs" in given and "steps" not in given:
+        given["steps"] = None  # a recipe's own steps give way
+    return dataclasses.replace(RECIPES[recipe], **given)
+
+
+def run(config: Config) -> None:
+    """Trains, saying first with what and at the end what came out; ends the process with the status of a signal."""
+    for field in dataclasses.fields(config):
+        print(f"  {field.name} = {getattr(config, field.name)!r}")
+    name = f"{config.model}-{Path(config.dataset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = Path(FLAGS.run_dir or Path("runs") / name)
+
+    from keras_resnet.training.callbacks import Diverged, Interrupted
+    from keras_resnet.training.loop import train
+
+    start = time.monotonic()
+    try:
+        train(config, run_dir)
+    except Interrupted as stop:
+        print(f"\n{stop} The same command with --run_dir={run_dir} goes on from there.")
+        sys.exit(128 + stop.signum)
+    except (Diverged, ValueError, OSError) as error:
+        sys.exit(f"\n{error}")
+    print(f"Trained in {time.monotonic() - start:.0f} s. Model, log and configuration: {run_dir}")
+
+
+def _literal(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
