@@ -132,7 +132,7 @@ def test_backend():
 
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
-EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
+EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers", "analysis"]
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
