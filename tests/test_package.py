@@ -29,6 +29,8 @@ FLOORS = [
     ("data",),
     ("analysis",),
     ("training",),
+    ("classifiers",),
+    ("reports",),
     ("evaluation",),
     ("export",),
     ("__init__", "__main__"),
@@ -132,7 +134,7 @@ def test_backend():
 
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
-EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers", "analysis"]
+EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers", "analysis", "reports"]
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
