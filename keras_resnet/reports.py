@@ -18,6 +18,9 @@ from keras_resnet._version import __version__
 from keras_resnet.classifiers import Classifier, fingerprint
 from keras_resnet.data.sources import Source
 
+PER_CLASS = ("class", "images", "correct", "accuracy", "low", "high")
+CONFUSED = ("class", "taken_for", "images", "share")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
@@ -74,26 +77,22 @@ def interval(correct: int, count: int, z: float = 1.959964) -> tuple[float, floa
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def per_class(result: Result) -> list[dict[str, Any]]:
-    """A row for each class: images, how many were right, the share with its 95 % interval."""
-    rows = []
-    for name, counts, correct in zip(result.class_names, result.confusion.sum(axis=1), np.diag(result.confusion)):
-        low, high = interval(int(correct), int(counts))
-        share = correct / counts if counts else math.nan
-        rows.append({"class": name, "images": counts, "correct": correct, "accuracy": share, "low": low, "high": high})
-    return rows
+def per_class(result: Result) -> list[tuple]:
+    """Rows of `PER_CLASS`: of each class its images, how many were right, the share with its 95 % interval."""
+    totals, right = result.confusion.sum(axis=1).tolist(), np.diag(result.confusion).tolist()
+    return [
+        (name, count, correct, correct / count if count else math.nan, *interval(correct, count))
+        for name, count, correct in zip(result.class_names, totals, right)
+    ]
 
 
-def confused_pairs(result: Result, most: int = 50) -> list[dict[str, Any]]:
-    """The pairs of a class and what it was wrongly taken for, the most frequent first."""
+def confused_pairs(result: Result, most: int = 50) -> list[tuple]:
+    """Rows of `CONFUSED`: a class, what it was wrongly taken for, how often, the share; the most frequent first."""
     wrong = result.confusion - np.diag(np.diag(result.confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = [(row, column) for row, column in zip(*np.unravel_index(order, wrong.shape)) if wrong[row, column]]
     names, totals = result.class_names, result.confusion.sum(axis=1)
-    return [
-        {"class": names[i], "taken_for": names[j], "images": wrong[i, j], "share": wrong[i, j] / totals[i]}
-        for i, j in pairs
-    ]
+    pairs = zip(*np.unravel_index(order, wrong.shape))
+    return [(names[i], names[j], wrong[i, j], wrong[i, j] / totals[i]) for i, j in pairs if wrong[i, j]]
 
 
 def plot_confusion(result: Result, path: str | os.PathLike) -> None:
@@ -102,7 +101,8 @@ def plot_confusion(result: Result, path: str | os.PathLike) -> None:
     classes, few = len(shares), len(shares) <= 25
     figure = analysis.new_figure(*([2.4 + 0.45 * classes] * 2 if few else [7, 7]))
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    # By the square root, so that what is confused in a few percent of cases is seen too.
+    image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=10, interpolation="nearest")
     axes.set(xlabel="taken for", ylabel="class")
     axes.set_title(f"{100 * result.correct / result.count:.2f} % of {result.count:,} images are right")
     if few:
@@ -110,9 +110,10 @@ def plot_confusion(result: Result, path: str | os.PathLike) -> None:
         axes.set_yticks(range(classes), result.class_names)
         for (row, column), share in np.ndenumerate(shares):
             if result.confusion[row, column]:
-                color = "white" if share > 55 else "black"
+                color = "white" if share > 40 else "black"
                 axes.text(column, row, f"{share:.1f}", ha="center", va="center", color=color, fontsize=8)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the class")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, label="% of the class", ticks=np.sqrt([0, 1, 5, 20, 50, 100]))
+    bar.ax.set_yticklabels(["0", "1", "5", "20", "50", "100"])
     analysis.write_picture(figure, path)
 
 
@@ -125,19 +126,12 @@ def write_report(result: Result, folder: str | os.PathLike) -> None:
 
     Example:
     >>> write_report(Result(("cat", "dog"), np.array([[3, 1], [0, 4]]), 8, 0.5), "report")
-    >>> print(open("report/confused.csv").read().splitlines()[1])
-    cat,dog,1,0.25
+    >>> Path("report/confused.csv").read_text().split()
+    ['class,taken_for,images,share', 'cat,dog,1,0.25']
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, columns, rows in (
-        ("per_class.csv", "class images correct accuracy low high", per_class(result)),
-        ("confused.csv", "class taken_for images share", confused_pairs(result)),
-    ):
-        with (folder / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns.split())
-            writer.writeheader()
-            writer.writerows(rows)
+    analysis.write_rows(folder / "per_class.csv", PER_CLASS, per_class(result))
+    analysis.write_rows(folder / "confused.csv", CONFUSED, confused_pairs(result))
     plot_confusion(result, folder / "confusion.png")
 
 
@@ -172,7 +166,7 @@ def append_row(path: str | os.PathLike, row: Mapping[str, Any]) -> None:
     Example:
     >>> append_row("results.csv", {"model": "ResNet20", "top1": 0.9173})
     >>> append_row("results.csv", {"model": "ResNet44", "top1": 0.9311})
-    >>> open("results.csv").read().split()
+    >>> Path("results.csv").read_text().split()
     ['model,top1', 'ResNet20,0.9173', 'ResNet44,0.9311']
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""What the paper shows of networks and of trainings: cost, responses of the layers, curves; as numbers and pictures."""
+"""How trainings went: the logs of one or several, drawn as the paper draws them."""
 
 import csv
 import itertools
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind people can tell apart, the palest left out.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from keras_resnet.analysis.pictures import COLORS, new_figure, tidy, write_picture
+
 _THIN, _BOLD = 0.8, 1.9
 _ITERATIONS = ("iterations", "step")
 
@@ -116,11 +116,11 @@ def _draw_curves(axes, runs: Mapping[str, Curve]) -> None:
         axes.plot([], [], color=color, linewidth=_BOLD, label=name + last)
     for label, width in (("training error", _THIN), ("test error", _BOLD)):
         axes.plot([], [], color="0.4", linewidth=width, label=label)
-    axes.legend(loc="upper right")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda number, _: f"{number / 1000:g}k" if number >= 1000 else f"{number:g}")
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(integer=True)
+    tidy(axes)
 
 
 def _top(curves: Sequence[Curve]) -> float:
@@ -132,24 +132,3 @@ def _top(curves: Sequence[Curve]) -> float:
 def _number(text: str | None) -> float:
     """What a log has in a place; Keras writes NA where something was not measured."""
     return float(text) if text and text != "NA" else math.nan
-
-
-def new_figure(width: float, height: float):
-    """A matplotlib `Figure` of so many inches; matplotlib is imported here, and its global state left alone."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Pictures are drawn by matplotlib: pip install matplotlib.") from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def write_picture(figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, its axes with a light grid and without a box."""
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
-        if axes.get_legend():
-            axes.get_legend().set_frame_on(False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200, format="png")
