@@ -96,6 +96,19 @@ def probabilities_of(model: keras.Model) -> Callable:
     return classify
 
 
+def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
+    """The probabilities of one encoded image, as `(classes,)`.
+
+    Raises:
+        ValueError: if it cannot be decoded.
+    """
+    try:
+        image = encoded if classifier.stack is None else augmentation.apply(classifier.stack, encoded)
+        return np.asarray(classifier.classify(tf.expand_dims(image, 0)))[0]
+    except tf.errors.OpError as error:
+        raise ValueError(f"This image cannot be decoded: {error.message.splitlines()[0]}") from error
+
+
 def fingerprint(classifier: Classifier) -> str:
     """The SHA-256 of the weights, or of the files of an exported network: which network was it?"""
     digest = hashlib.sha256()

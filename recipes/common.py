@@ -12,12 +12,22 @@ FLAGS = flags.FLAGS
 
 
 def define_model_flags() -> None:
-    """Defines --model, --weights, --preprocessing and --set."""
+    """Defines --model and --weights, and the flags of `define_settings_flags`."""
     flags.DEFINE_string("model", None, "Name of a network, a .keras or .tflite file, or the folder of a SavedModel.")
     flags.DEFINE_string("weights", None, "For a name: the tag of published weights, or a file.")
+    flags.mark_flag_as_required("model")
+    define_settings_flags()
+
+
+def define_settings_flags() -> None:
+    """Defines --preprocessing and --set."""
     flags.DEFINE_enum("preprocessing", None, list(NAMED), "What the weights take for an image, where nothing says so.")
     flags.DEFINE_multi_string("set", [], "For a name: a setting, such as zero_channels=around; can be repeated.")
-    flags.mark_flag_as_required("model")
+
+
+def chosen_model() -> dict[str, object]:
+    """The flags as arguments of `keras_resnet.cards.open_model` and `keras_resnet.classifiers.open_classifier`."""
+    return {"model": FLAGS.model, "weights": FLAGS.weights, "preprocessing": FLAGS.preprocessing, **settings()}
 
 
 def settings() -> dict[str, object]:
@@ -29,16 +39,6 @@ def settings() -> dict[str, object]:
     return {key: _literal(value) for key, _, value in pairs}
 
 
-def chosen_model() -> dict[str, object]:
-    """The flags as arguments of `keras_resnet.cards.open_model` and `keras_resnet.classifiers.open_classifier`."""
-    return {
-        "model": FLAGS.model,
-        "weights": FLAGS.weights,
-        "preprocessing": FLAGS.preprocessing,
-        **settings(),
-    }
-
-
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Runs a recipe; what a user has got wrong is told in one line, without a traceback (`--verbosity=1` has it)."""
 
@@ -48,7 +48,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
             logging.set_verbosity(logging.WARNING)
         try:
             return main(arguments)
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, TypeError, OSError, ImportError) as error:
             if debugging:
                 raise
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
