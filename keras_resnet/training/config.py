@@ -54,7 +54,7 @@ class Config:
         precise_statistics: batches from which batch normalisation's statistics are made anew at the end.
         dtype: dtype policy of the network.
         strategy: a name of `STRATEGIES`: how training is distributed.
-        all_reduce: how gradients are summed: `"nccl"` or `"hierarchical"`; None: as TensorFlow chooses.
+        all_reduce: how gradients are summed: `"nccl"`, `"hierarchical"` or `"ring"`; None: as TensorFlow chooses.
         seed: of initialisation, order and augmentation.
         deterministic: whether the same seed must give the same bits.
         checkpoint_steps: steps between checkpoints, besides the one after each epoch.
@@ -191,7 +191,7 @@ _CHOICES = {
     "optimizer": ("sgd", "lamb"),
     "loss": ("cross_entropy", "binary"),
     "strategy": STRATEGIES,
-    "all_reduce": (None, "nccl", "hierarchical"),
+    "all_reduce": (None, "nccl", "hierarchical", "ring"),
 }
 
 _CIFAR = Config(
