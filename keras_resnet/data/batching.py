@@ -41,7 +41,6 @@ def each(
     >>> taken.numpy(), pixels.shape
     (array([0, 0]), TensorShape([2, 2, 2, 3]))
     """
-
     function = tf.function(function, autograph=False)  # traced once, though it is called in three places
 
     def wrapped(example):  # around the end of the batch
