@@ -14,7 +14,12 @@ from keras_resnet.weights.assign import layers_with_weights
 
 _OPTIMIZERS = {
     "sgd": lambda config: SGD(
-        config.learning_rate, config.momentum, config.nesterov, config.weight_decay, config.decay_all
+        config.learning_rate,
+        config.momentum,
+        config.nesterov,
+        config.weight_decay,
+        config.decay_all,
+        config.momentum_correction,
     ),
     "lamb": lambda config: Lamb(
         config.learning_rate, weight_decay=config.weight_decay, decay_all=config.decay_all, global_clipnorm=1.0

@@ -138,8 +138,10 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
     card = Card(network=config.model, preprocessing=preprocessing(config), class_names=inputs.class_names)
 
     clock = Clock()
-    rate = learning_rate(config, config.total_steps(inputs.num_examples))
-    average = Average(network, config.ema) if config.ema else None
+    total_steps = config.total_steps(inputs.num_examples)
+    rate = learning_rate(config, total_steps)
+    # A move costs a pass over all weights, so not each step; but often enough for a short run.
+    average = Average(network, config.ema, every=min(32, max(1, total_steps // 1000))) if config.ema else None
     stateful = [rate, average] if average else [rate]
     saver = Checkpoints(
         folder / "checkpoints",
