@@ -25,6 +25,7 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 _QUICK = flags.DEFINE_bool("quick", False, "Three rounds of less work: to see that it runs, not to quote.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted rounds of each contender.", lower_bound=1)
+_PEERS_PYTHON = flags.DEFINE_string("peers_python", None, "Interpreter that has PyTorch, which takes part then.")
 _JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
 
 
@@ -128,7 +129,14 @@ def _training(model, batch: int, steps: int) -> Callable[[], float]:
     return images_a_second
 
 
-BENCHMARKS = {"import": import_, "build": build, "train": train}
+def input_() -> list[Measurement]:
+    """Images a second from encoded images to augmented batches."""
+    from benchmarks import input_pipelines
+
+    return [Measurement(*row) for row in input_pipelines.measurements(_QUICK.value, _PEERS_PYTHON.value)]
+
+
+BENCHMARKS = {"import": import_, "build": build, "train": train, "input": input_}
 
 
 def measure(measurement: Measurement, rounds: int) -> list[dict]:
