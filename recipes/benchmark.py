@@ -136,7 +136,14 @@ def _training(model, batch: int, steps: int) -> Callable[[], float]:
     return images_a_second
 
 
-BENCHMARKS = {"import": import_, "build": build, "train": train}
+def input_() -> list[Measurement]:
+    """Images a second from encoded images to augmented batches."""
+    from benchmarks import input_pipelines
+
+    return [Measurement(*row) for row in input_pipelines.measurements(_QUICK.value, _PEERS_PYTHON.value)]
+
+
+BENCHMARKS = {"import": import_, "build": build, "train": train, "input": input_}
 
 
 def measure(measurement: Measurement, rounds: int) -> list[dict]:

@@ -56,6 +56,7 @@ __all__ = [
     "Either",
     "InceptionCrop",
     "MixUp",
+    "Mixing",
     "Normalize",
     "Pad",
     "Part",

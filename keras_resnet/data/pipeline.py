@@ -78,7 +78,11 @@ def training(
     if service is not None:
         sharing_out = tf.data.experimental.service.ShardingPolicy.DYNAMIC
         batches = batches.apply(tf.data.experimental.service.distribute(sharing_out, service))
-    batches = stop_if_many(batches, bad_share, source.num_examples // share[1], source.names)
+    if source.encoded:
+        of_an_epoch = max(source.num_examples // share[1], 1)
+        batches = stop_if_many(batches, bad_share, of_an_epoch, source.names, start_step * len(rows))
+    else:
+        batches = batches.map(lambda made, _: made)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
