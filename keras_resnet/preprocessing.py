@@ -69,6 +69,20 @@ NAMED = {
 }
 
 
+def named(preprocessing: Preprocessing | str) -> Preprocessing:
+    """A preprocessing by its name; what is one already is given back.
+
+    Example:
+    >>> named("caffe").channel_order
+    'bgr'
+    """
+    if isinstance(preprocessing, str):
+        if preprocessing not in NAMED:
+            raise ValueError(f"`preprocessing` must be one of {', '.join(NAMED)}. Received: {preprocessing!r}.")
+        preprocessing = NAMED[preprocessing]
+    return preprocessing
+
+
 def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_format: str | None = None) -> Any:
     """Normalises images: order of the channels, mean, standard deviation. It neither resizes nor crops.
 
@@ -88,10 +102,7 @@ def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_
     """
     import keras
 
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {tuple(NAMED)}. Received: {preprocessing!r}.")
-        preprocessing = NAMED[preprocessing]
+    preprocessing = named(preprocessing)
     data_format = data_format or keras.config.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: {data_format!r}.")

@@ -18,7 +18,11 @@ training_flags.define("cifar-paper")
 
 def main(_):
     """Trains."""
-    training_flags.run(training_flags.configuration(flags.FLAGS.recipe))
+    config = training_flags.configuration(flags.FLAGS.recipe)
+
+    from keras_resnet.training.loop import train
+
+    training_flags.run(config, train)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,11 @@ def recipe() -> str:
 def main(_):
     """Trains."""
     logging.set_verbosity(logging.WARNING)
-    training_flags.run(training_flags.configuration(recipe()))
+    config = training_flags.configuration(recipe())
+
+    from keras_resnet.training.loop import train
+
+    training_flags.run(config, train)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import ast
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -34,7 +36,9 @@ def define(recipe: str | None = None) -> None:
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
     flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
-    flags.DEFINE_string("run_dir", None, "Folder of the run, which goes on there. Default: runs/MODEL-DATASET-TIME.")
+    flags.DEFINE_string(
+        "run_dir", None, "Folder of the run, also gs://; a run goes on there. Default: runs/MODEL-DATASET-TIME."
+    )
 
 
 def configuration(recipe: str) -> Config:
@@ -51,15 +55,14 @@ def configuration(recipe: str) -> Config:
     return dataclasses.replace(RECIPES[recipe], **given)
 
 
-def run(config: Config) -> None:
+def run(config: Config, train: Callable[[Config, str], Any]) -> None:
     """Trains, saying first with what and at the end what came out; ends the process with the status of a signal."""
     for field in dataclasses.fields(config):
         print(f"  {field.name} = {getattr(config, field.name)!r}")
     name = f"{config.model}-{Path(config.dataset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    run_dir = Path(FLAGS.run_dir or Path("runs") / name)
+    run_dir = FLAGS.run_dir or f"runs/{name}"
 
     from keras_resnet.training.callbacks import Diverged, Interrupted
-    from keras_resnet.training.loop import train
 
     start = time.monotonic()
     try:

@@ -24,7 +24,7 @@ from keras_resnet.training import checkpoints
 from keras_resnet.training.config import Config
 from keras_resnet.training.loop import train
 
-STEPS = 60
+STEPS = 60  # an epoch has 12
 
 
 def configuration(folder: Path) -> Config:

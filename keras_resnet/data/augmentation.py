@@ -42,7 +42,7 @@ from keras_resnet.data.geometry import (
 from keras_resnet.data.mixing import CutMix, Either, Mixing, MixUp
 from keras_resnet.data.parts import Affine, Affinity, Geometric, Part, Random
 from keras_resnet.data.windows import View, decode, render
-from keras_resnet.preprocessing import NAMED, Preprocessing
+from keras_resnet.preprocessing import Preprocessing, named
 
 __all__ = [
     "CIFAR10_MEAN",
@@ -205,14 +205,14 @@ def modern(size: int = 224, magnitude: float = 0.5, preprocessing: Preprocessing
 
 def evaluation(preprocessing: Preprocessing | str = "torch") -> Stack:
     """What published accuracies of one crop are measured with: shorter side, centre, normalisation."""
-    found = _preprocessing(preprocessing)
+    found = named(preprocessing)
     resize = Resize(found.resize, found.interpolation, antialias=True)
     return (resize, CenterCrop(found.image_size), *normalization(found))
 
 
 def ten_crops(preprocessing: Preprocessing | str = "torch") -> Stack:
     """The paper's first test: `(10, size, size, 3)` of each image; the softmax is averaged over the ten."""
-    found = _preprocessing(preprocessing)
+    found = named(preprocessing)
     resize = Resize(found.resize, found.interpolation, antialias=True)
     return (resize, TenCrops(found.image_size), *normalization(found))
 
@@ -221,7 +221,7 @@ def multi_scale(
     preprocessing: Preprocessing | str = "torch", sides: Sequence[int] = (224, 256, 384, 480, 640)
 ) -> tuple[Stack, ...]:
     """The paper's second test, a stack for each scale: whole images, their shorter side as said, for a dense head."""
-    found = _preprocessing(preprocessing)
+    found = named(preprocessing)
     return tuple((Resize(side, found.interpolation, antialias=True), *normalization(found)) for side in sides)
 
 
@@ -278,11 +278,3 @@ def _check_draws(stack: Stack) -> None:
                     f"Received: two {name[0]} with salt={name[1]}."
                 )
             seen.add(name)
-
-
-def _preprocessing(preprocessing: Preprocessing | str) -> Preprocessing:
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {tuple(NAMED)}. Received: {preprocessing!r}.")
-        return NAMED[preprocessing]
-    return preprocessing

@@ -59,8 +59,9 @@ class Checkpoints(keras.callbacks.Callback):
         callbacks: whose states are saved.
         steps_per_epoch: steps of an epoch.
         every: steps between checkpoints.
+        facts: what else a checkpoint says, as JSON can hold it.
         before_saving: called before each checkpoint.
-        after_saving: called with the folder of each checkpoint.
+        after_saving: called after each.
         writes: whether this process writes at all: of several workers one does.
     """
 
@@ -73,14 +74,16 @@ class Checkpoints(keras.callbacks.Callback):
         callbacks: Sequence[keras.callbacks.Callback],
         steps_per_epoch: int,
         every: int = 1000,
+        facts: Mapping[str, Any] | None = None,
         before_saving: Callable[[], None] = lambda: None,
-        after_saving: Callable[[Path], None] = lambda folder: None,
+        after_saving: Callable[[], None] = lambda: None,
         writes: bool = True,
     ):
         super().__init__()
         self.set_model(model)
         self.root, self.clock, self.network, self.callbacks = root, clock, network, [*callbacks, self]
         self.steps_per_epoch, self.every, self.writes = steps_per_epoch, every, writes
+        self.facts = facts or {}
         self.before_saving, self.after_saving = before_saving, after_saving
         self.best, self.signum = -math.inf, None
         self._metrics: list[Any] | None = None
@@ -116,9 +119,10 @@ class Checkpoints(keras.callbacks.Callback):
         _sync(self.model)
         self.before_saving()
         if self.writes:
-            state = {"callbacks": {type(c).__name__: c.get_state() for c in _stateful(self.callbacks)}}
-            folder = checkpoints.save(self.root, self.clock.step, self.network, self._variables(), state, best)
-            self.after_saving(folder)
+            states = {type(callback).__name__: callback.get_state() for callback in _stateful(self.callbacks)}
+            state = {**self.facts, "callbacks": states}
+            checkpoints.save(self.root, self.clock.step, self.network, self._variables(), state, best)
+            self.after_saving()
 
     def on_epoch_begin(self, epoch, logs=None):
         """After a resume: gives an epoch that was begun its metrics back."""

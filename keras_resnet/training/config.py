@@ -21,6 +21,7 @@ class Config:
         model: name of the network.
         settings: settings of its architecture, as pairs of name and value.
         weights: what it starts from: a tag, or a file of weights; random numbers if None.
+        load_head: whether its classifier is loaded too.
         trainable: `"all"`, or `"head"`: the classifier alone.
         dataset: what `keras_resnet.data.sources.open_source` takes: a name or a folder.
         data_dir: where prepared data lies, for a name.
@@ -66,6 +67,7 @@ class Config:
     model: str = "ResNet50"
     settings: tuple[tuple[str, Any], ...] = ()
     weights: str | None = None
+    load_head: bool = False
     trainable: str = "all"
     dataset: str = "imagenet2012"
     data_dir: str | None = None

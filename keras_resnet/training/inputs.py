@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_resnet.data.cifar import load_cifar10
+from keras_resnet.data.splits import NoSuchSplit
 from keras_resnet.preprocessing import CIFAR10_CLASSES, NAMED, Preprocessing
 from keras_resnet.training.config import Config
 
@@ -55,12 +56,8 @@ def open_inputs(config: Config) -> Inputs:
 
 def _from_source(config: Config) -> Inputs:
     from keras_resnet.data import augmentation, pipeline
-    from keras_resnet.data.sources import open_source
 
-    training, test = (
-        open_source(config.dataset, split, data_dir=config.data_dir)
-        for split in (config.train_split, config.test_split)
-    )
+    training, test = _open_splits(config)
     if training.class_names != test.class_names:
         raise ValueError(
             "Training and test set must have the same classes. "
@@ -78,6 +75,20 @@ def _from_source(config: Config) -> Inputs:
         training.num_examples,
         training.class_names,
     )
+
+
+def _open_splits(config: Config) -> tuple[Any, Any]:
+    """Training and test set; where there is none to test on, a fifth is kept from training."""
+    from keras_resnet.data.sources import open_source
+
+    open_split = functools.partial(open_source, config.dataset, data_dir=config.data_dir)
+    try:
+        return open_split(config.train_split), open_split(config.test_split)
+    except NoSuchSplit as error:
+        if config.train_split != "train":
+            raise
+        print(f"{error} The last fifth of 'train' is kept for testing.")
+        return open_split("train[:80%]"), open_split("train[80%:]")
 
 
 def _from_memory(config: Config) -> Inputs:

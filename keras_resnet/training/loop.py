@@ -1,6 +1,8 @@
 """`train`: from a `Config` to a trained network and a folder that says how it came about."""
 
 import contextlib
+import dataclasses
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,10 +17,11 @@ from keras_resnet.training.callbacks import Checkpoints, Clock, CSVLog, StopOnNa
 from keras_resnet.training.config import Config
 from keras_resnet.training.inputs import open_inputs, preprocessing
 from keras_resnet.training.optimizers import SGD
+from keras_resnet.training.remote import mirrored
 from keras_resnet.training.schedules import LearningRate
 
 
-def train(config: Config, run_dir: Path, verbose: int | str = "auto") -> keras.Model:
+def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto") -> keras.Model:
     """Trains a network and writes all there is to know of it into a folder; goes on where that folder has a checkpoint.
 
     The folder gets `config.json`, `log.csv`, `events/` for TensorBoard, `checkpoints/`, and at the end `curves.png` and
@@ -26,7 +29,8 @@ def train(config: Config, run_dir: Path, verbose: int | str = "auto") -> keras.M
 
     Args:
         config: what to train, on what, and how.
-        run_dir: the folder; it is made if it is not there.
+        run_dir: the folder; it is made if it is not there. One that is elsewhere, such as gs://bucket/run, gets a copy
+            after each checkpoint.
         verbose: Keras's: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
 
     Returns:
@@ -39,6 +43,7 @@ def train(config: Config, run_dir: Path, verbose: int | str = "auto") -> keras.M
     Example:
     >>> train(dataclasses.replace(RECIPES["demo"], epochs=1), Path("runs/demo"))
     """
+    run_dir, publish = mirrored(run_dir)
     checkpoint_dir = run_dir / "checkpoints"
     _take_over(config, run_dir, checkpoint_dir)
     keras.utils.set_random_seed(config.seed)
@@ -53,7 +58,11 @@ def train(config: Config, run_dir: Path, verbose: int | str = "auto") -> keras.M
 
     clock, rate = Clock(), LearningRate(config.rate(total))
     log = CSVLog(run_dir / "log.csv", clock)
-    saver = Checkpoints(checkpoint_dir, clock, model, network, [rate], per_epoch, config.checkpoint_steps)
+    card = Card(network=config.model, preprocessing=preprocessing(config), class_names=inputs.class_names)
+    facts = {"card": dataclasses.asdict(card)}
+    saver = Checkpoints(
+        checkpoint_dir, clock, model, network, [rate], per_epoch, config.checkpoint_steps, facts, after_saving=publish
+    )
     clock.step = saver.restore()
     log.cut(clock.step)
     if clock.step:
@@ -72,8 +81,8 @@ def train(config: Config, run_dir: Path, verbose: int | str = "auto") -> keras.M
                 callbacks=callbacks,
                 verbose=verbose,
             )
-    card = Card(network=config.model, preprocessing=preprocessing(config), class_names=inputs.class_names)
     save_model(network, run_dir / "model.keras", card)
+    publish()
     return network
 
 
@@ -108,8 +117,12 @@ def build_network(config: Config, num_classes: int) -> keras.Model:
     shape = (config.image_size, config.image_size, 3)
     settings = dict(config.settings)
     if config.weights:
-        settings |= {"weights": config.weights, "load_head": False}
-    return models.get_model(config.model, input_shape=shape, classes=num_classes, dtype=config.dtype, **settings)
+        settings |= {"weights": config.weights, "load_head": config.load_head}
+    network = models.get_model(config.model, input_shape=shape, classes=num_classes, dtype=config.dtype, **settings)
+    if config.trainable == "head":
+        for layer in network.layers[:-1]:
+            layer.trainable = False  # batch norms as well: a frozen one keeps its statistics
+    return network
 
 
 def compiled(network: keras.Model, front: keras.Model | None, config: Config) -> keras.Model:
