@@ -3,6 +3,7 @@
     python tests/two_workers.py FOLDER [KILL_AT]   # worker 1 kills itself after step KILL_AT
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -20,6 +21,17 @@ from keras_resnet.training.optimizers import SGD
 BATCH, STEPS, EXAMPLES = 8, 6, 24
 
 
+class ReadTogether(Checkpoints):
+    """Metrics are sums over the workers: TensorFlow reads one only where all workers read it."""
+
+    def save(self, best=False):
+        variables = self._variables
+        read = {group: [keras.ops.convert_to_numpy(v) for v in found] for group, found in variables().items()}
+        self._variables = lambda: read
+        super().save(best)
+        self._variables = variables
+
+
 class KillYourself(keras.callbacks.Callback):
     def __init__(self, clock, step):
         super().__init__()
@@ -30,23 +42,17 @@ class KillYourself(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def data():
-    random = np.random.default_rng(0)
-    return random.normal(size=(EXAMPLES, 8, 8, 3)), random.integers(0, 3, EXAMPLES)
-
-
 def rows(worker, workers):
-    """This worker's rows of each batch, with their numbers."""
-    share = BATCH // workers
-    numbers = np.arange(EXAMPLES).reshape(-1, workers, share)[:, worker]
-    images, labels = data()
-    return tf.data.Dataset.from_tensor_slices((images[numbers], labels[numbers], numbers))
+    """This worker's rows of each batch of an epoch: images, labels and numbers."""
+    random = np.random.default_rng(0)
+    images, labels = random.normal(size=(EXAMPLES, 8, 8, 3)), random.integers(0, 3, EXAMPLES)
+    mine = np.arange(EXAMPLES).reshape(-1, workers, BATCH // workers)[:, worker]
+    return tf.data.Dataset.from_tensor_slices((images[mine], labels[mine], mine))
 
 
 def train(strategy, folder: Path, kill_at=None):
-    """Trains for `STEPS` steps with a checkpoint after every second one, and goes on from the last of them."""
-    number, _ = strategies.place(strategy)
-    chief = strategies.is_chief(strategy)
+    """Trains `STEPS` steps, every epoch in the same order, with checkpoints, and goes on from the last of them."""
+    number, steps = strategies.place(strategy)[0], EXAMPLES // BATCH
     keras.utils.set_random_seed(1)
     with strategy.scope():
         network = keras_resnet.build(
@@ -62,17 +68,12 @@ def train(strategy, folder: Path, kill_at=None):
         optimizer.build(model.trainable_variables)
         model.compile(optimizer, "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
 
-    def feed(repeat):
-        def make(worker, workers):
-            pairs = rows(worker, workers).map(lambda image, label, number: (image, label))
-            return pairs.repeat(None if repeat else 1)
+    def epoch(first=0):
+        return distribution.feed(strategy, BATCH, lambda *worker: rows(*worker).map(lambda x, y, _: (x, y)).skip(first))
 
-        return distribution.feed(strategy, BATCH, make)
-
-    steps = EXAMPLES // BATCH
-    model.evaluate(feed(False), steps=steps, verbose=0)
+    model.evaluate(epoch(), steps=steps, verbose=0)
     clock = Clock()
-    saver = Checkpoints(
+    saver = ReadTogether(
         folder / "checkpoints",
         clock,
         model,
@@ -80,40 +81,25 @@ def train(strategy, folder: Path, kill_at=None):
         [],
         steps,
         every=2,
-        after_saving=lambda _: (folder / f"written-by-{number}").touch(),
-        writes=chief,
+        after_saving=lambda: (folder / f"written-by-{number}").touch(),
+        writes=strategies.is_chief(strategy),
     )
-    clock.step = start = saver.restore()
-    print(f"worker {number} starts at step {start}", flush=True)
+    clock.step = saver.restore()
+    print(f"worker {number} starts at step {clock.step}", flush=True)
     killer = [KillYourself(clock, kill_at)] if kill_at and number == 1 else []
     with distribution.lost_worker_explained(strategy):
         while clock.step < STEPS:
-            data_set = feed(True)
-            todo = steps - clock.step % steps
-            # every epoch is the same one here: what is left of a begun one comes from its end
-            model.fit(
-                data_set if todo == steps else distribution.feed(strategy, BATCH, skipped(steps - todo)),
-                steps_per_epoch=todo,
-                verbose=0,
-                shuffle=False,
-                callbacks=[clock, saver, *killer],
-            )
-    results = model.evaluate(feed(False), steps=steps, verbose=0)
-    predictions = model.predict(feed(False), steps=steps, verbose=0)
-    stopped = distribution.any_worker(strategy, number == 1), distribution.any_worker(strategy, False)
-    if chief:
-        np.savez(folder / "end.npz", *network.get_weights(), predictions, results, start=start, stopped=stopped)
-
-
-def skipped(batches):
-    def make(worker, workers):
-        pairs = rows(worker, workers).map(lambda image, label, number: (image, label))
-        return pairs.skip(batches).repeat()
-
-    return make
+            done = clock.step % steps
+            callbacks = [clock, saver, *killer]
+            model.fit(epoch(done), steps_per_epoch=steps - done, verbose=0, shuffle=False, callbacks=callbacks)
+    results = model.evaluate(epoch(), steps=steps, verbose=0)
+    predictions = model.predict(epoch(), steps=steps, verbose=0)
+    flags = [distribution.any_worker(strategy, number == raised) for raised in (0, 1, 2)]
+    np.savez(folder / f"end-{number}.npz", *network.get_weights(), predictions, results, flags=flags)
 
 
 def main(folder, kill_at=None):
+    faulthandler.dump_traceback_later(400, exit=True)
     strategy = strategies.get_strategy("multi_worker")
     keras.config.set_floatx("float64")
     print(strategies.describe(strategy, "multi_worker", BATCH, "float64"), flush=True)

@@ -47,9 +47,13 @@ class Trainer(keras.Model):
         """Keras's own returns values of a step out of a loop, which works on one replica only."""
 
         def steps(iterator):
+            results = self._run(step, next(iterator), self._mean)
             for _ in tf.range(self.steps_per_execution - 1):
-                self._run(step, next(iterator), self._mean)
-            return self._run(step, next(iterator), self._mean)
+                batch = iterator.get_next_as_optional()
+                if not batch.has_value():
+                    break
+                results = self._run(step, batch.get_value(), self._mean)
+            return results
 
         return self._compiled(steps)
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
-_PATIENCE = 40.0  # seconds; a worker notices after about 15 that another one has gone
+_PATIENCE = 40.0  # seconds: a worker takes about 15 to notice that another one has gone, and a checkpoint takes some
 
 
 def launch_local_workers(count: int, argv: Sequence[str]) -> int:
@@ -37,13 +37,13 @@ def launch_local_workers(count: int, argv: Sequence[str]) -> int:
         outputs = [None, *(stack.enter_context(tempfile.TemporaryFile()) for _ in range(count - 1))]
         workers: list[subprocess.Popen] = []
         stack.callback(_kill, workers)
-        stack.enter_context(_signals_to(workers))
+        signals = stack.enter_context(_signals_to(workers))
         for environment, output in zip(_environments(count), outputs):
             # In a session of its own: Ctrl-C reaches a worker once, from here, and not from the terminal as well.
             workers.append(
                 subprocess.Popen(argv, env=environment, stdout=output, stderr=output, start_new_session=True)
             )
-        first = _wait(workers)
+        first = _wait(workers, signals)
         if first is None:
             return 0
         if outputs[first] is not None:
@@ -64,20 +64,20 @@ def _environments(count: int) -> Iterator[dict[str, str]]:
         yield os.environ | {"TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"}
 
 
-def _wait(workers: Sequence[subprocess.Popen]) -> int | None:
+def _wait(workers: Sequence[subprocess.Popen], signals: Sequence[int]) -> int | None:
     """Waits for all; the number of the first that failed."""
-    first, deadline = None, float("inf")
-    while any(worker.poll() is None for worker in workers):
-        time.sleep(0.05)
-        if first is None and (first := _failed(workers)) is not None:
+    first, deadline = None, None
+    while True:
+        running = [worker for worker in workers if worker.poll() is None]
+        if first is None:
+            first = next((number for number, worker in enumerate(workers) if worker.returncode), None)
+        if not running:
+            return first
+        if deadline is None and (signals or first is not None):
             deadline = time.monotonic() + _PATIENCE
-        if time.monotonic() > deadline:
-            _kill(workers)
-    return _failed(workers) if first is None else first
-
-
-def _failed(workers: Sequence[subprocess.Popen]) -> int | None:
-    return next((number for number, worker in enumerate(workers) if worker.poll()), None)
+        if deadline is not None and time.monotonic() > deadline:
+            _kill(running)
+        time.sleep(0.05)
 
 
 def _kill(workers: Sequence[subprocess.Popen]) -> None:
@@ -87,14 +87,18 @@ def _kill(workers: Sequence[subprocess.Popen]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_to(workers: Sequence[subprocess.Popen]) -> Iterator[None]:
+def _signals_to(workers: Sequence[subprocess.Popen]) -> Iterator[list[int]]:
+    """Passes signals on, and notes them."""
+    signals: list[int] = []
+
     def pass_on(number, frame):
+        signals.append(number)
         for worker in workers:
             worker.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
