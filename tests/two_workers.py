@@ -1,6 +1,6 @@
 """What one worker of a run does: `test_workers.py` starts two of these, and calls `train` itself for one device.
 
-    python tests/two_workers.py FOLDER [KILL_AT]   # worker 1 kills itself after step KILL_AT
+python tests/two_workers.py FOLDER [KILL_AT]   # worker 1 kills itself after step KILL_AT
 """
 
 import faulthandler

@@ -47,13 +47,9 @@ class Trainer(keras.Model):
         """Keras's own returns values of a step out of a loop, which works on one replica only."""
 
         def steps(iterator):
-            results = self._run(step, next(iterator), self._mean)
             for _ in tf.range(self.steps_per_execution - 1):
-                batch = iterator.get_next_as_optional()
-                if not batch.has_value():
-                    break
-                results = self._run(step, batch.get_value(), self._mean)
-            return results
+                self._run(step, next(iterator), self._mean)
+            return self._run(step, next(iterator), self._mean)
 
         return self._compiled(steps)
 
@@ -72,6 +68,11 @@ class Trainer(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds losses and metrics from the first replica's share; Keras averages shares, which may differ in size."""
         if iterator is not None:
+            if (iterator.num_batches or 0) % self.steps_per_execution:
+                raise ValueError(
+                    "On several replicas, batches must fill whole executions: take a divisor of their number. "
+                    f"Received: steps_per_execution={self.steps_per_execution} for {iterator.num_batches} batches."
+                )
             iterator.reset()  # Keras keeps that of `validation_data`, run out
             _, _, batches = next(iter(iterator))
             first = lambda value: self.distribute_strategy.experimental_local_results(value)[0]  # noqa: E731
@@ -100,8 +101,8 @@ def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Mod
     version = tuple(int(number) for number in keras.version().split(".")[:2])
     if version > _TESTED:
         warnings.warn(
-            f"Training on several replicas changes parts of Keras that were tested up to {'.'.join(map(str, _TESTED))}; "
-            f"this is {keras.version()}. If it fails: pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
+            "Training on several replicas changes parts of Keras that were tested up to "
+            f"{_TESTED[0]}.{_TESTED[1]}; this is {keras.version()}. If it fails: pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
             stacklevel=2,
         )
     with strategy.scope():
@@ -114,8 +115,6 @@ def check(
     optimizer: keras.optimizers.Optimizer | None = None,
     *,
     jit_compile: bool = False,
-    steps_per_execution: int = 1,
-    steps_per_epoch: int | None = None,
 ) -> None:
     """Refuses what several replicas cannot do, or would do otherwise than one device.
 
@@ -124,8 +123,6 @@ def check(
         batch_size: the global batch size.
         optimizer: the optimiser, or one that wraps it for loss scaling.
         jit_compile: what `compile` is going to be given.
-        steps_per_execution: what `compile` is going to be given.
-        steps_per_epoch: what `fit` is going to be given.
 
     Example:
     >>> check(tf.distribute.get_strategy(), 7, keras.optimizers.SGD(clipnorm=1.0))
@@ -161,11 +158,6 @@ def check(
             clipping,
             "Each replica would clip the gradient of its own images, not the batch's: leave it out, or train on one "
             f"device. Received: {', '.join(clipping)}.",
-        ),
-        (
-            steps_per_execution > 1 and (steps_per_epoch or 0) % steps_per_execution,
-            "On several replicas an epoch must be made of whole executions: take a divisor. "
-            f"Received: steps_per_execution={steps_per_execution} for {steps_per_epoch} steps an epoch.",
         ),
     ]
     wrong = [sentence for is_wrong, sentence in complaints if is_wrong]
