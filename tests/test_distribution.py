@@ -13,6 +13,7 @@ import tensorflow as tf
 import keras_resnet
 from keras_resnet.training import distribution, strategies
 
+ALONE = json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
 TWO = SimpleNamespace(num_replicas_in_sync=2, extended=SimpleNamespace())
 
 
@@ -94,9 +95,7 @@ def test_all_reduce_reaches_the_strategy(monkeypatch):
     received = []
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda cross_device_ops: received.append(cross_device_ops))
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda _, options: received.append(options))
-    monkeypatch.setenv(
-        "TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
-    )
+    monkeypatch.setenv("TF_CONFIG", ALONE)
     for name, all_reduce in [("mirrored", None), ("mirrored", "hierarchical"), ("multi_worker", "ring")]:
         strategies.get_strategy(name, all_reduce)
     assert received[0] is None
@@ -122,9 +121,7 @@ def test_slurm_says_who_the_workers_are(rank, monkeypatch):
     assert workers[resolver.task_id] == f"{host}:{12007 + rank % 2}"
     assert resolver.task_type == "worker"
     assert resolver.num_accelerators() == {"GPU": len(tf.config.list_physical_devices("GPU"))}
-    monkeypatch.setenv(
-        "TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
-    )
+    monkeypatch.setenv("TF_CONFIG", ALONE)
     assert strategies.cluster_resolver().cluster_spec().as_dict() == {"worker": ["a:1"]}  # what is said, counts
 
 
@@ -134,7 +131,7 @@ def test_the_chief_is_the_first_of_the_workers(monkeypatch):
     for task in [("chief", 0), ("worker", 0), ("worker", 1)]:
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": dict(zip(("type", "index"), task))}))
         strategy = object.__new__(tf.distribute.MultiWorkerMirroredStrategy)
-        strategy._cluster_resolver = strategies.cluster_resolver()
+        strategy._extended = SimpleNamespace(_cluster_resolver=strategies.cluster_resolver())
         places.append((*strategies.place(strategy), strategies.is_chief(strategy)))
     assert places == [(0, 3, True), (1, 3, False), (2, 3, False)]
 

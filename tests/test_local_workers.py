@@ -1,7 +1,6 @@
 """Local workers: who they are told they are, whose output is shown, and how they end together."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -46,7 +45,7 @@ time.sleep(600)
     # by its path: that does not import Keras
     launch = f"runpy.run_path({local_workers.__file__!r})['launch_local_workers']"
     launcher = subprocess.Popen([sys.executable, "-c", f"import runpy, sys; sys.exit({launch}(2, {python(worker)!r}))"])
-    while len(os.listdir(tmp_path)) < 2:
+    while len(list(tmp_path.iterdir())) < 2:
         assert launcher.poll() is None
         time.sleep(0.05)
     launcher.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Two real processes over TF_CONFIG are one device with the same global batch; a killed worker costs no more than time."""
+"""Two real processes over TF_CONFIG are one device with the same global batch; a kill costs nothing but time."""
 
 import sys
 

@@ -99,10 +99,11 @@ def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Mod
     if strategy.num_replicas_in_sync == 1:
         return model
     version = tuple(int(number) for number in keras.version().split(".")[:2])
+    tested, next_one = (f"{_TESTED[0]}.{_TESTED[1] + more}" for more in (0, 1))
     if version > _TESTED:
         warnings.warn(
-            "Training on several replicas changes parts of Keras that were tested up to "
-            f"{_TESTED[0]}.{_TESTED[1]}; this is {keras.version()}. If it fails: pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
+            f"Training on several replicas changes parts of Keras that were tested up to {tested}; this is "
+            f"{keras.version()}. If it fails: pip install 'keras<{next_one}'.",
             stacklevel=2,
         )
     with strategy.scope():
