@@ -10,8 +10,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
 
+import common
 import training_flags
-from absl import app, flags
+from absl import flags
 
 training_flags.define("cifar-paper")
 
@@ -22,8 +23,8 @@ def main(_):
 
     from keras_resnet.training.loop import train
 
-    training_flags.run(config, train)
+    return training_flags.run(config, train)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(main)

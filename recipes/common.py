@@ -36,7 +36,7 @@ def settings() -> dict[str, object]:
     wrong = [key for key, sign, _ in pairs if not sign]
     if wrong:
         raise ValueError(f"A setting is written key=value. Received: --set={wrong[0]}.")
-    return {key: _literal(value) for key, _, value in pairs}
+    return {key: literal(value) for key, _, value in pairs}
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -57,7 +57,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     app.run(guarded)
 
 
-def _literal(text: str) -> object:
+def literal(text: str) -> object:
+    """What a text means as a Python literal; the text itself where it is none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -10,8 +10,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
 
+import common
 import training_flags
-from absl import app, flags, logging
+from absl import flags
 
 training_flags.define("finetune")
 flags.DEFINE_float("head_epochs", 3, "Epochs of the first run, which trains the classifier alone.", lower_bound=0)
@@ -22,15 +23,14 @@ FLAGS = flags.FLAGS
 
 def main(_):
     """Trains."""
-    logging.set_verbosity(logging.WARNING)
 
     def train(config, run_dir):
         from keras_resnet.training.finetuning import finetune
 
         return finetune(config, run_dir, FLAGS.head_epochs, FLAGS.head_learning_rate)
 
-    training_flags.run(training_flags.configuration(FLAGS.recipe), train)
+    return training_flags.run(training_flags.configuration(FLAGS.recipe), train)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(main)

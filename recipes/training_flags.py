@@ -1,13 +1,14 @@
 """The flags of the recipes that train: fields of `Config`, and where the run's folder is."""
 
-import ast
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import common
 from absl import flags
 
 from keras_resnet.training.config import AUGMENTATIONS, RECIPES, STRATEGIES, Config
@@ -35,6 +36,7 @@ def define(recipe: str | None = None) -> None:
     flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
+    flags.DEFINE_integer("launch_local_workers", None, "Try multi_worker: so many processes on this machine's CPU.")
     flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
     flags.DEFINE_string(
         "run_dir", None, "Folder of the run, also gs://; a run goes on there. Default: runs/MODEL-DATASET-TIME."
@@ -45,22 +47,24 @@ def configuration(recipe: str) -> Config:
     """The recipe with what the flags say."""
     fields = {field.name for field in dataclasses.fields(Config)}
     given = {name: FLAGS[name].value for name in fields & set(FLAGS) if FLAGS[name].value is not None}
-    for text in FLAGS.set:
-        name, _, value = text.partition("=")
-        if name not in fields:
-            raise ValueError(f"--set takes NAME=VALUE with a name of {', '.join(sorted(fields))}. Received: {text!r}.")
-        given[name] = _literal(value)
+    unknown = common.settings().keys() - fields
+    if unknown:
+        known = ", ".join(sorted(fields))
+        raise ValueError(f"--set takes NAME=VALUE with a name of {known}. Received: {min(unknown)!r}.")
+    given |= common.settings()
     if "epochs" in given and "steps" not in given:
         given["steps"] = None  # a recipe's own steps give way
     return dataclasses.replace(RECIPES[recipe], **given)
 
 
-def run(config: Config, train: Callable[[Config, str], Any]) -> None:
-    """Trains, saying first with what and at the end what came out; ends the process with the status of a signal."""
-    for field in dataclasses.fields(config):
-        print(f"  {field.name} = {getattr(config, field.name)!r}")
+def run(config: Config, train: Callable[[Config, str], Any]) -> int:
+    """Trains, saying first with what and at the end what came out; returns the process's status."""
     name = f"{config.model}-{Path(config.dataset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = FLAGS.run_dir or f"runs/{name}"
+    if FLAGS.launch_local_workers:
+        return _launch(FLAGS.launch_local_workers, run_dir)
+    for field in dataclasses.fields(config):
+        print(f"  {field.name} = {getattr(config, field.name)!r}")
 
     from keras_resnet.training.callbacks import Diverged, Interrupted
 
@@ -69,14 +73,35 @@ def run(config: Config, train: Callable[[Config, str], Any]) -> None:
         train(config, run_dir)
     except Interrupted as stop:
         print(f"\n{stop} The same command with --run_dir={run_dir} goes on from there.")
-        sys.exit(128 + stop.signum)
-    except (Diverged, ValueError, OSError) as error:
-        sys.exit(f"\n{error}")
-    print(f"Trained in {time.monotonic() - start:.0f} s. Model, log and configuration: {run_dir}")
+        return 128 + stop.signum
+    except (Diverged, RuntimeError) as error:
+        if FLAGS.verbosity > 0:
+            raise
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    _summarise(config, run_dir, time.monotonic() - start)
+    return 0
 
 
-def _literal(text: str):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+def _launch(count: int, run_dir: str) -> int:
+    from keras_resnet.training.local_workers import launch_local_workers
+
+    own = [argument for argument in sys.argv if not argument.lstrip("-").startswith("launch_local_workers")]
+    return launch_local_workers(count, [sys.executable, *own, "--strategy=multi_worker", f"--run_dir={run_dir}"])
+
+
+def _summarise(config: Config, run_dir: str, seconds: float) -> None:
+    from keras_resnet.training.remote import mirrored
+
+    result = json.loads((mirrored(run_dir)[0] / "result.json").read_text())
+    print(
+        f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
+        f"Everything is in {run_dir}. What can come next:"
+    )
+    data = f"--dataset={config.dataset}" + (f" --data_dir={config.data_dir}" if config.data_dir else "")
+    for command in (
+        f"evaluate.py --model={run_dir}/model.keras {data} --split={config.test_split}",
+        f"predict.py --model={run_dir}/model.keras PHOTOGRAPH.jpg",
+        f"export.py --model={run_dir}/model.keras --format=saved_model,tflite --output={run_dir}/export",
+    ):
+        print(f"  python recipes/{command}")

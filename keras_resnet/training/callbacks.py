@@ -1,6 +1,6 @@
 """What happens beside the steps of a run: checkpoints, the log, a stop that loses nothing, a word when the loss is NaN.
 
-A callback with `get_state` and `set_state` goes into the checkpoints, under the name of its class.
+A callback's `variables`, and what its `get_state` gives, go into the checkpoints under the name of its class.
 """
 
 import csv
@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from keras_resnet.training import checkpoints
+from keras_resnet.training.devices import Devices
 
 
 class Interrupted(Exception):
@@ -56,13 +57,12 @@ class Checkpoints(keras.callbacks.Callback):
         clock: the run's clock.
         model: the compiled model, with an optimiser and metrics that are built.
         network: what is trained; the model may be a wrapper around it.
+        devices: who writes, and who agrees to stop.
         callbacks: whose states are saved.
         steps_per_epoch: steps of an epoch.
         every: steps between checkpoints.
         facts: what else a checkpoint says, as JSON can hold it.
-        before_saving: called before each checkpoint.
-        after_saving: called after each.
-        writes: whether this process writes at all: of several workers one does.
+        after_saving: called after each checkpoint.
     """
 
     def __init__(
@@ -71,25 +71,24 @@ class Checkpoints(keras.callbacks.Callback):
         clock: Clock,
         model: keras.Model,
         network: keras.Model,
+        devices: Devices,
         callbacks: Sequence[keras.callbacks.Callback],
         steps_per_epoch: int,
         every: int = 1000,
         facts: Mapping[str, Any] | None = None,
-        before_saving: Callable[[], None] = lambda: None,
         after_saving: Callable[[], None] = lambda: None,
-        writes: bool = True,
     ):
         super().__init__()
         self.set_model(model)
         self.root, self.clock, self.network, self.callbacks = root, clock, network, [*callbacks, self]
-        self.steps_per_epoch, self.every, self.writes = steps_per_epoch, every, writes
-        self.facts = facts or {}
-        self.before_saving, self.after_saving = before_saving, after_saving
-        self.best, self.signum = -math.inf, None
+        self.steps_per_epoch, self.every, self.facts = steps_per_epoch, every, facts or {}
+        self.devices, self.after_saving = devices, after_saving
+        self.best: float | None = None
+        self.signum: int | None = None
         self._metrics: list[Any] | None = None
 
     def get_state(self) -> dict[str, Any]:
-        """The best accuracy so far."""
+        """The best validation accuracy so far."""
         return {"best": self.best}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -105,6 +104,11 @@ class Checkpoints(keras.callbacks.Callback):
     def restore(self) -> int:
         """Brings back the latest checkpoint, if there is one; returns the step."""
         folder = checkpoints.find(self.root)
+        if not self.devices.same(0 if folder is None else int(folder.name.removeprefix("step-"))):
+            raise ValueError(
+                "The workers do not see the same checkpoint: the run's folder must be one that all of them share. "
+                f"Received: {folder or self.root}."
+            )
         if folder is None:
             return 0
         state = checkpoints.restore(folder, self.network, self._variables())
@@ -117,8 +121,8 @@ class Checkpoints(keras.callbacks.Callback):
     def save(self, best: bool = False) -> None:
         """Writes a checkpoint of this moment."""
         _sync(self.model)
-        self.before_saving()
-        if self.writes:
+        self.devices.average_statistics(self.network)
+        if self.devices.writes:
             states = {type(callback).__name__: callback.get_state() for callback in _stateful(self.callbacks)}
             state = {**self.facts, "callbacks": states}
             checkpoints.save(self.root, self.clock.step, self.network, self._variables(), state, best)
@@ -135,23 +139,24 @@ class Checkpoints(keras.callbacks.Callback):
         """Checks, writes, stops. The last step of an epoch is left to the epoch's end, which has more to save."""
         if self.clock.step % self.steps_per_epoch == 0:
             return
-        if self.signum is not None or self.clock.step % self.every == 0:
+        is_asked = self.devices.any_worker(self.signum is not None)
+        if is_asked or self.clock.step % self.every == 0:
             self.check(logs)
             self.save()
-        self._stop_if_asked()
+        self._stop_if(is_asked)
 
     def on_test_batch_end(self, batch, logs=None):
         """Stops. What was trained since the last checkpoint is trained again: validation is not done in halves."""
-        self._stop_if_asked()
+        self._stop_if(self.devices.any_worker(self.signum is not None))
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes, and knows the best."""
         self.check(logs)
-        accuracy = (logs or {}).get("val_accuracy", -math.inf)
-        best = accuracy > self.best
-        self.best = max(self.best, accuracy)
-        self.save(best)
-        self._stop_if_asked()
+        accuracy = float(logs["val_accuracy"])
+        is_best = self.best is None or accuracy > self.best
+        self.best = accuracy if is_best else self.best
+        self.save(is_best)
+        self._stop_if(self.devices.any_worker(self.signum is not None))
 
     def _variables(self) -> dict[str, Any]:
         saved = {id(variable) for variable in self.network.weights}
@@ -159,6 +164,7 @@ class Checkpoints(keras.callbacks.Callback):
             "seeds": [variable for variable in self.network.variables if id(variable) not in saved],
             "optimizer": self.model.optimizer.variables,
             "metrics": self.model.metrics_variables,
+            **{type(callback).__name__: callback.variables for callback in self.callbacks if _has_variables(callback)},
         }
 
     def check(self, logs: Mapping[str, Any] | None) -> None:
@@ -172,9 +178,9 @@ class Checkpoints(keras.callbacks.Callback):
                 f"checkpoint: {checkpoints.find(self.root)}. A lower learning_rate or a longer warm-up may help."
             )
 
-    def _stop_if_asked(self) -> None:
-        if self.signum is not None:
-            raise Interrupted(self.signum, checkpoints.find(self.root))
+    def _stop_if(self, is_asked: bool) -> None:
+        if is_asked:
+            raise Interrupted(self.signum or signal.SIGTERM, checkpoints.find(self.root))
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -260,6 +266,10 @@ def _sync(model: keras.Model) -> None:
     """Within an epoch, JAX keeps the numbers to itself."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
+
+
+def _has_variables(callback: keras.callbacks.Callback) -> bool:
+    return bool(getattr(callback, "variables", None))
 
 
 def _stateful(callbacks: Sequence[keras.callbacks.Callback]) -> list[Any]:

@@ -46,6 +46,7 @@ class Config:
         optimizer: `"sgd"` or `"lamb"`.
         momentum: momentum of SGD.
         nesterov: whether it is Nesterov's.
+        momentum_correction: whether a new rate holds for all of the momentum at once, as PyTorch's does.
         weight_decay: coupled weight decay of the kernels.
         decay_all: whether gammas, betas and biases are decayed too.
         loss: `"cross_entropy"`, or `"binary"`: of each class by itself.
@@ -54,7 +55,7 @@ class Config:
         precise_statistics: batches from which batch normalisation's statistics are made anew at the end.
         dtype: dtype policy of the network.
         strategy: a name of `STRATEGIES`: how training is distributed.
-        all_reduce: how gradients are summed: `"nccl"` or `"hierarchical"`; None: as TensorFlow chooses.
+        all_reduce: how gradients are summed: `"nccl"`, `"hierarchical"` or `"ring"`; None: as TensorFlow chooses.
         seed: of initialisation, order and augmentation.
         deterministic: whether the same seed must give the same bits.
         checkpoint_steps: steps between checkpoints, besides the one after each epoch.
@@ -92,6 +93,7 @@ class Config:
     optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
+    momentum_correction: bool = False
     weight_decay: float = 1e-4
     decay_all: bool = False
     loss: str = "cross_entropy"
@@ -191,7 +193,7 @@ _CHOICES = {
     "optimizer": ("sgd", "lamb"),
     "loss": ("cross_entropy", "binary"),
     "strategy": STRATEGIES,
-    "all_reduce": (None, "nccl", "hierarchical"),
+    "all_reduce": (None, "nccl", "hierarchical", "ring"),
 }
 
 _CIFAR = Config(
@@ -223,6 +225,7 @@ RECIPES: dict[str, Config] = {
         boundaries=(30 / 90, 60 / 90, 80 / 90),
         warmup=5 / 90,
         warmup_rate=0.1,
+        momentum_correction=True,
     ),
     # After A3 of "ResNet strikes back" (Wightman, Touvron, Jegou 2021): LAMB, each class by itself, 100 epochs at 160.
     "a3": Config(

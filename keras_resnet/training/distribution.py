@@ -102,8 +102,14 @@ def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Mod
     tested, next_one = (f"{_TESTED[0]}.{_TESTED[1] + more}" for more in (0, 1))
     if version > _TESTED:
         warnings.warn(
+<<<<<<< HEAD
             f"Training on several replicas changes parts of Keras that were tested up to {tested}; this is "
             f"{keras.version()}. If it fails: pip install 'keras<{next_one}'.",
+=======
+            "Training on several replicas changes parts of Keras that were tested up to "
+            f"{'.'.join(map(str, _TESTED))}; this is {keras.version()}. If it fails: "
+            f"pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
+>>>>>>> main
             stacklevel=2,
         )
     with strategy.scope():
@@ -235,6 +241,20 @@ def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
     if place(strategy)[1] == 1:
         return flag
     return bool(strategy.reduce("SUM", tf.constant(float(flag)), axis=None) > 0)
+
+
+def same(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Whether all workers have the same number. All workers must ask.
+
+    Example:
+    >>> same(tf.distribute.get_strategy(), 7)
+    True
+    """
+    workers = place(strategy)[1]
+    if workers == 1:
+        return True
+    mean = strategy.reduce("MEAN", tf.constant(float(number), tf.float64), axis=None)
+    return not any_worker(strategy, abs(float(mean) - number) > 0.5 / workers)
 
 
 @contextlib.contextmanager

@@ -23,16 +23,20 @@ class Inputs:
     """The batches of a run.
 
     Attributes:
-        training: from a step on, without end: what is in a batch is a function of seed and step.
-        validation: what `evaluate` takes, with weights of 0 for what only fills a batch.
+        training: from a step on, without end, a worker's rows of each batch: a function of the step, the worker and how
+            many workers there are. What is in a batch is a function of seed and step.
+        validation: a worker's rows of each test batch, with weights of 0 for what only fills a batch: a function of
+            the worker and how many there are.
         num_examples: training examples.
+        num_test_examples: test examples.
         class_names: the name of each class.
         front: what the device does with a batch before the network gets it; None: nothing.
     """
 
-    training: Callable[[int], Any]
-    validation: Any
+    training: Callable[[int, int, int], Any]
+    validation: Callable[[int, int], Any]
     num_examples: int
+    num_test_examples: int
     class_names: tuple[str, ...]
     front: keras.Model | None = None
 
@@ -68,11 +72,13 @@ def _from_source(config: Config) -> Inputs:
         "inception": lambda: augmentation.inception(config.image_size)[:-1],
         "modern": lambda: augmentation.modern(config.image_size),
     }
-    stack = stacks[config.augmentation]()
+    stack, test_stack = stacks[config.augmentation](), augmentation.evaluation(preprocessing(config))
+    size = config.batch_size
     return Inputs(
-        lambda step: pipeline.training(training, stack, config.batch_size, config.seed, step, one_hot=True),
-        pipeline.evaluation(test, augmentation.evaluation(preprocessing(config)), config.batch_size, one_hot=True),
+        lambda step, *share: pipeline.training(training, stack, size, config.seed, step, one_hot=True, share=share),
+        lambda *share: pipeline.evaluation(test, test_stack, size, one_hot=True, share=share),
         training.num_examples,
+        test.num_examples,
         training.class_names,
     )
 
@@ -127,7 +133,7 @@ def in_memory(
     Example:
     >>> x, y = np.zeros((100, 32, 32, 3), np.uint8), np.arange(100) % 10
     >>> inputs = in_memory(x, y, x, y, CIFAR10_CLASSES, RECIPES["cifar-paper"])
-    >>> draws, targets = next(inputs.training(0))
+    >>> draws, targets = next(inputs.training(0, 0, 1))
     >>> draws.shape, targets.shape, inputs.front(draws).shape
     ((128, 4), (128, 10), (128, 32, 32, 3))
     """
@@ -136,10 +142,14 @@ def in_memory(
     targets = np.eye(len(class_names), dtype="float32")
     index = len(images) + np.arange(len(test_images))
     straight = np.stack([index, *[np.full_like(index, _PADDING)] * 2, np.zeros_like(index)], axis=1)
+    test = _Batches(straight.astype("int32"), targets[test_labels], config.batch_size)
     return Inputs(
-        lambda step: _batches(len(images), targets[labels], config.batch_size, config.seed, step),
-        _Batches(straight.astype("int32"), targets[test_labels], config.batch_size),
+        lambda step, *share: _rows(
+            lambda: _batches(len(images), targets[labels], config.batch_size, config.seed, step), *share
+        ),
+        lambda *share: test if share == (0, 1) else _rows(lambda: map(test.__getitem__, range(len(test))), *share),
         len(images),
+        len(test_images),
         class_names,
         keras.Model(draws, table(draws), name="front"),
     )
@@ -160,6 +170,22 @@ def _batches(
         draws = np.stack([epoch(int(position) // count)[position % count] for position in positions])
         yield draws, targets[draws[:, 0]]
         step += 1
+
+
+def _rows(batches: Callable[[], Iterator[tuple[np.ndarray, ...]]], worker: int, workers: int) -> Any:
+    """A worker's rows of each batch; several workers take a `tf.data.Dataset`."""
+    if workers == 1:
+        return batches()
+    import tensorflow as tf
+
+    def rows():
+        for batch in batches():
+            mine = slice(*(len(batch[0]) * bound // workers for bound in (worker, worker + 1)))
+            yield tuple(column[mine] for column in batch)
+
+    first = next(rows())
+    signature = tuple(tf.TensorSpec(column.shape, column.dtype) for column in first)
+    return tf.data.Dataset.from_generator(rows, output_signature=signature).prefetch(1)
 
 
 class _Batches(keras.utils.PyDataset):

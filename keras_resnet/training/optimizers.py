@@ -1,7 +1,7 @@
 """Optimisers that decay kernels only, as part of the step: the paper's SGD, and LAMB for large batches.
 
-Keras's own weight decay is another: it shrinks the variables beside the step. Neither optimiser overwrites the model
-with averages at the end of `fit`: see `keras_resnet.training.averaging`.
+Keras's own weight decay is another: it shrinks the variables beside the step. For averages of the weights take
+`keras_resnet.training.averaging`: Keras's `use_ema` overwrites the model at the end of every `fit`.
 """
 
 import math
@@ -12,9 +12,7 @@ import keras
 class _KernelDecay:
     """What the optimisers share: which variables are decayed, and that Keras's own decay does nothing.
 
-    The kernels of convolutions and of the classifier are decayed. The paper does not say which variables are;
-    `decay_all` decays gammas, betas and biases too, as fb.resnet.torch does. The rule goes by names and needs no
-    `exclude_from_weight_decay`, which Keras does not save.
+    The rule goes by names and needs no `exclude_from_weight_decay`, which Keras does not save.
     """
 
     def build(self, variables):

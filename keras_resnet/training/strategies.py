@@ -111,8 +111,9 @@ def cluster_resolver() -> _RESOLVERS.ClusterResolver:
     if "SLURM_STEP_NODELIST" in os.environ:
         return _slurm()
     raise ValueError(
-        "`multi_worker` must be told who the workers are: set TF_CONFIG, start it with Slurm's srun (both are in "
-        "docs/distributed.md), or take `mirrored` for one machine. Received: neither TF_CONFIG nor SLURM_STEP_NODELIST."
+        "`multi_worker` must be told who the workers are: set TF_CONFIG, start it with Slurm's srun "
+        "(docs/distributed.md shows both), or take `mirrored` for one machine. "
+        "Received: neither TF_CONFIG nor SLURM_STEP_NODELIST."
     )
 
 
@@ -195,5 +196,8 @@ def describe(strategy: tf.distribute.Strategy, name: str, batch_size: int, dtype
     """
     replicas, workers = strategy.num_replicas_in_sync, place(strategy)[1]
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
-    devices = f"{replicas} replica{'s' * (replicas > 1)} on {kind}" + f" of {workers} workers" * (workers > 1)
-    return f"strategy {name}: {devices}, batch {batch_size} ({batch_size // replicas} a replica), {dtype}"
+    machines = f" of {workers} workers" * (workers > 1)
+    return (
+        f"strategy {name}: {replicas} replica{'s' * (replicas > 1)} on {kind}{machines}, "
+        f"batch {batch_size} ({batch_size // replicas} a replica), {dtype}"
+    )
