@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import two_workers
 
+from keras_resnet.training.devices import Devices
 from keras_resnet.training.local_workers import launch_local_workers
-from keras_resnet.training.strategies import get_strategy
 
 
 def test_two_workers_one_of_which_is_killed(tmp_path, capfd):
@@ -17,7 +17,7 @@ def test_two_workers_one_of_which_is_killed(tmp_path, capfd):
 
     assert launch_local_workers(2, [*command, "5"]) == 128 + 9
     printed, error = capfd.readouterr()
-    assert "strategy multi_worker: 2 replicas on CPU of 2 workers, batch 8 (4 a replica), float64" in printed
+    assert "multi_worker: 2 replicas on CPU of 2 workers, batch 8 (4 a replica), float32, batch norm over" in printed
     assert "worker 0 starts at step 0" in printed
     assert "worker 1 starts" not in printed
     assert "RuntimeError: Another worker has ended" in error
@@ -33,7 +33,7 @@ def test_two_workers_one_of_which_is_killed(tmp_path, capfd):
     keras.config.set_floatx("float64")
     try:
         (tmp_path / "one").mkdir()
-        two_workers.train(get_strategy("none"), tmp_path / "one")
+        two_workers.train(Devices(), tmp_path / "one")
     finally:
         keras.config.set_floatx(floatx)
     one = np.load(tmp_path / "one" / "end-0.npz")

@@ -14,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet.training import distribution, strategies
+from keras_resnet.training import strategies
 from keras_resnet.training.callbacks import Checkpoints, Clock
+from keras_resnet.training.config import Config
+from keras_resnet.training.devices import Devices, open_devices
 from keras_resnet.training.optimizers import SGD
 
 BATCH, STEPS, EXAMPLES = 8, 6, 24
@@ -50,26 +52,30 @@ def rows(worker, workers):
     return tf.data.Dataset.from_tensor_slices((images[mine], labels[mine], mine))
 
 
-def train(strategy, folder: Path, kill_at=None):
+def place(devices):
+    with devices.scope():
+        return strategies.place(tf.distribute.get_strategy())[0]
+
+
+def train(devices: Devices, folder: Path, kill_at=None):
     """Trains `STEPS` steps, every epoch in the same order, with checkpoints, and goes on from the last of them."""
-    number, steps = strategies.place(strategy)[0], EXAMPLES // BATCH
+    number, steps = place(devices), EXAMPLES // BATCH
     keras.utils.set_random_seed(1)
-    with strategy.scope():
+    with devices.scope():
         network = keras_resnet.build(
             keras_resnet.Architecture(stem="cifar", depths=(1,), widths=(4,)),
             input_shape=(8, 8, 3),
             classes=3,
             dtype="float64",
-            sync_batch_norm=strategies.synchronized(strategy, BATCH),
+            sync_batch_norm=devices.synchronized,
         )
         optimizer = SGD(0.1, weight_decay=1e-3)
-        distribution.check(strategy, BATCH, optimizer)
-        model = distribution.trainable(network, strategy)
+        model = devices.wrap(network)
         optimizer.build(model.trainable_variables)
         model.compile(optimizer, "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
 
     def epoch(first=0):
-        return distribution.feed(strategy, BATCH, lambda *worker: rows(*worker).map(lambda x, y, _: (x, y)).skip(first))
+        return devices.feed(lambda *worker: rows(*worker).map(lambda x, y, _: (x, y)).skip(first))
 
     model.evaluate(epoch(), steps=steps, verbose=0)
     clock = Clock()
@@ -78,37 +84,34 @@ def train(strategy, folder: Path, kill_at=None):
         clock,
         model,
         network,
+        devices,
         [],
         steps,
         every=2,
         after_saving=lambda: (folder / f"written-by-{number}").touch(),
-        writes=strategies.is_chief(strategy),
     )
     clock.step = saver.restore()
     print(f"worker {number} starts at step {clock.step}", flush=True)
     killer = [KillYourself(clock, kill_at)] if kill_at and number == 1 else []
-    with distribution.lost_worker_explained(strategy):
+    with devices.explained():
         while clock.step < STEPS:
             done = clock.step % steps
             callbacks = [clock, saver, *killer]
             model.fit(epoch(done), steps_per_epoch=steps - done, verbose=0, shuffle=False, callbacks=callbacks)
     results = model.evaluate(epoch(), steps=steps, verbose=0)
     predictions = model.predict(epoch(), steps=steps, verbose=0)
-    flags = [distribution.any_worker(strategy, number == raised) for raised in (0, 1, 2)]
+    flags = [devices.any_worker(number == raised) for raised in (0, 1, 2)]
     np.savez(folder / f"end-{number}.npz", *network.get_weights(), predictions, results, flags=flags)
 
 
 def main(folder, kill_at=None):
     faulthandler.dump_traceback_later(400, exit=True)
-    strategy = strategies.get_strategy("multi_worker")
+    devices = open_devices(Config(strategy="multi_worker", batch_size=BATCH))
     keras.config.set_floatx("float64")
-    print(strategies.describe(strategy, "multi_worker", BATCH, "float64"), flush=True)
-    seen = [
-        strategy.experimental_local_results(numbers)[0].numpy()
-        for _, _, numbers in distribution.feed(strategy, BATCH, rows)
-    ]
-    np.save(Path(folder) / f"seen-by-{strategies.place(strategy)[0]}.npy", seen)
-    train(strategy, Path(folder), int(kill_at) if kill_at else None)
+    print(devices.description, flush=True)
+    seen = [numbers.values[0].numpy() for _, _, numbers in devices.feed(rows)]
+    np.save(Path(folder) / f"seen-by-{place(devices)}.npy", seen)
+    train(devices, Path(folder), int(kill_at) if kill_at else None)
 
 
 if __name__ == "__main__":

@@ -102,14 +102,8 @@ def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Mod
     tested, next_one = (f"{_TESTED[0]}.{_TESTED[1] + more}" for more in (0, 1))
     if version > _TESTED:
         warnings.warn(
-<<<<<<< HEAD
             f"Training on several replicas changes parts of Keras that were tested up to {tested}; this is "
             f"{keras.version()}. If it fails: pip install 'keras<{next_one}'.",
-=======
-            "Training on several replicas changes parts of Keras that were tested up to "
-            f"{'.'.join(map(str, _TESTED))}; this is {keras.version()}. If it fails: "
-            f"pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
->>>>>>> main
             stacklevel=2,
         )
     with strategy.scope():
