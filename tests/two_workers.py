@@ -96,8 +96,15 @@ def train(devices: Devices, folder: Path, kill_at=None):
     with devices.explained():
         while clock.step < STEPS:
             done = clock.step % steps
-            callbacks = [clock, saver, *killer]
-            model.fit(epoch(done), steps_per_epoch=steps - done, verbose=0, shuffle=False, callbacks=callbacks)
+            model.fit(
+                epoch(done),
+                steps_per_epoch=steps - done,
+                validation_data=epoch(),
+                validation_steps=steps,
+                shuffle=False,
+                callbacks=[clock, saver, *killer],
+                verbose=0,
+            )
     results = model.evaluate(epoch(), steps=steps, verbose=0)
     predictions = model.predict(epoch(), steps=steps, verbose=0)
     flags = [devices.any_worker(number == raised) for raised in (0, 1, 2)]
