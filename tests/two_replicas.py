@@ -3,6 +3,8 @@
 Logical devices must be made before TensorFlow starts.
 """
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -118,6 +120,7 @@ def statistics(net, strategy):
 
 
 def main():
+    warnings.simplefilter("error", UserWarning)  # Keras's, of data that ran out
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     one, two = strategies.get_strategy("none"), tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
