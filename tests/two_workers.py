@@ -23,17 +23,6 @@ from keras_resnet.training.optimizers import SGD
 BATCH, STEPS, EXAMPLES = 8, 6, 24
 
 
-class ReadTogether(Checkpoints):
-    """Metrics are sums over the workers: TensorFlow reads one only where all workers read it."""
-
-    def save(self, best=False):
-        variables = self._variables
-        read = {group: [keras.ops.convert_to_numpy(v) for v in found] for group, found in variables().items()}
-        self._variables = lambda: read
-        super().save(best)
-        self._variables = variables
-
-
 class KillYourself(keras.callbacks.Callback):
     def __init__(self, clock, step):
         super().__init__()
@@ -79,7 +68,7 @@ def train(devices: Devices, folder: Path, kill_at=None):
 
     model.evaluate(epoch(), steps=steps, verbose=0)
     clock = Clock()
-    saver = ReadTogether(
+    saver = Checkpoints(
         folder / "checkpoints",
         clock,
         model,

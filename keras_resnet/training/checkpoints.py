@@ -38,7 +38,7 @@ def save(
         root: the folder of the checkpoints.
         step: how many steps the run has made.
         network: what is trained.
-        variables: Keras variables besides the network's weights, in named groups.
+        variables: arrays or Keras variables besides the network's weights, in named groups.
         state: what JSON can hold.
         best: whether this is the best checkpoint so far, which is kept.
         keep: how many of the latest are kept.
