@@ -1,7 +1,9 @@
 """Names what is in pictures: the five most probable classes of each file, and of each file in a folder.
 
-python recipes/predict.py cat.jpg photos/ --model=ResNet50 --weights=imagenet
-python recipes/predict.py cat.jpg --model=runs/photos/model.keras --json --explain=maps/
+For example:
+
+  python recipes/predict.py cat.jpg photos/ --model=ResNet50 --weights=imagenet
+  python recipes/predict.py cat.jpg --model=runs/photos/model.keras --json --explain=maps/
 """
 
 import json
