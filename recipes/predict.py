@@ -88,7 +88,7 @@ def explain(classifier, encoded: bytes, best: tuple[str, str, float], path: Path
     seen, _ = for_device(classifier.stack)
     images = apply(classifier.stack, encoded)[None]
     (activation,) = class_activation_map(classifier.model, images, [int(number)])
-    plot_explanation(apply(seen, encoded).numpy(), activation, f"{name}, {score:.1%}", path)
+    plot_explanation(apply(seen, encoded).numpy(), activation, f"{name}, {100 * score:.1f} %", path)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -268,11 +269,20 @@ def test_a_tflite_file_takes_plain_rgb(tmp_path):
     path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
     with pytest.raises(ValueError, match="no card"):
         open_classifier(str(path))
-    with pytest.raises(ValueError, match="takes images of 16 pixels"):
-        open_classifier(str(path), preprocessing="torch_cifar")
+    with pytest.raises(ValueError, match="16"):
+        answers(open_classifier(str(path), preprocessing="torch_cifar"), photos(), "center")
     classifier = open_classifier(str(path), preprocessing=PREPROCESSING)
     expected = answers(of_model(model, CARD), photos(), "center")
     np.testing.assert_allclose(answers(classifier, photos(), "center"), expected, atol=2e-2)  # pixels are rounded
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "ant\nbee\ncow\n")
+    assert open_classifier(str(path), preprocessing=PREPROCESSING).class_names == CARD.class_names
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("keras_resnet.json", CARD.to_json())
+    assert open_classifier(str(path)).preprocessing == PREPROCESSING
+    np.testing.assert_array_equal(
+        answers(open_classifier(str(path)), photos(), "center"), answers(classifier, photos(), "center")
+    )
 
 
 def test_the_published_checkpoint_has_its_errors_through_the_recipe(tmp_path):

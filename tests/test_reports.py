@@ -21,7 +21,7 @@ def test_the_interval_is_where_the_normal_test_accepts(correct, count):
             distance = abs(correct / count - bound)
             assert distance == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / count), rel=1e-6, abs=1e-7)
     low, high = interval(correct, count)
-    assert 0 <= low <= correct / count <= high <= 1
+    assert 0 <= low <= correct / count <= high + 1e-12 <= 1 + 1e-12
     assert low < high
 
 
