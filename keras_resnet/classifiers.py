@@ -8,6 +8,7 @@ a TFLite file may have `labels.txt` there.
 
 import hashlib
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,14 @@ def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
         image = encoded if classifier.stack is None else augmentation.apply(classifier.stack, encoded)
         return np.asarray(classifier.classify(tf.expand_dims(image, 0)))[0]
     except tf.errors.OpError as error:
-        raise ValueError(f"This image cannot be decoded: {error.message.splitlines()[0]}") from error
+        raise ValueError(f"This image cannot be decoded: {reason(error)}") from error
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """What an error of TensorFlow's says, without the names of nodes and of iterators."""
+    return re.sub(
+        r"\{\{.*?\}\}\s*|Error in .* Iterator::\S*: |\s*\[Op:.*|\s*name: *$", "", error.message.splitlines()[0]
+    )
 
 
 def fingerprint(classifier: Classifier) -> str:

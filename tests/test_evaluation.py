@@ -198,6 +198,9 @@ def test_what_does_not_fit_is_refused():
         evaluate(classifier, source, "ten_crops")
     with pytest.raises(ValueError, match="one device"):
         evaluate(classifier._replace(model=None, path=Path("exported")), source, "multi_scale")
+    torn = Source("torn", "val", CARD.class_names, Table(np.array([b"no picture"], object), np.array([0])))
+    with pytest.raises(ValueError, match="cannot be decoded: Unknown image file format"):
+        evaluate(classifier, torn)
     names = tuple(name for _, name in imagenet_classes())
     tfds = Source("imagenet2012", "validation", folder, Table(np.zeros((1, 2, 2, 3), "uint8"), np.array([0])))
     assert check_classes(names, tfds) == names
@@ -255,15 +258,15 @@ def test_a_saved_model_is_asked_by_its_signatures(tmp_path):
 
 def test_a_tflite_file_takes_plain_rgb(tmp_path):
     pytest.importorskip("ai_edge_litert", reason="TFLite files are run by ai-edge-litert")
-    model = network()
 
     class Phone(tf.Module):
+        """Which colour is strongest?"""
+
         @tf.function(input_signature=[tf.TensorSpec([1, 16, 16, 3], tf.uint8)])
         def __call__(self, images):
-            return model(preprocess_input(tf.cast(images, tf.float32), PREPROCESSING))
+            return tf.nn.softmax(tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2)) / 10)
 
     phone = Phone()
-    phone.model = model
     tf.saved_model.save(phone, tmp_path / "saved", signatures=phone.__call__)
     path = tmp_path / "tiny.tflite"
     path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
@@ -272,8 +275,9 @@ def test_a_tflite_file_takes_plain_rgb(tmp_path):
     with pytest.raises(ValueError, match="16"):
         answers(open_classifier(str(path), preprocessing="torch_cifar"), photos(), "center")
     classifier = open_classifier(str(path), preprocessing=PREPROCESSING)
-    expected = answers(of_model(model, CARD), photos(), "center")
-    np.testing.assert_allclose(answers(classifier, photos(), "center"), expected, atol=2e-2)  # pixels are rounded
+    crops = np.stack([corners(resized(photo, 20))[4] for photo in PHOTOS])
+    expected = softmax(crops.round().mean((1, 2)) / 10)
+    np.testing.assert_allclose(answers(classifier, photos(), "center"), expected, atol=1e-3)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "ant\nbee\ncow\n")
     assert open_classifier(str(path), preprocessing=PREPROCESSING).class_names == CARD.class_names
@@ -299,5 +303,3 @@ def test_the_published_checkpoint_has_its_errors_through_the_recipe(tmp_path):
     header, row = (tmp_path / "results.csv").read_text().splitlines()
     assert header.startswith("date,command,model,weights,protocol,dataset,split,images,errors,")
     assert ",ResNet20," in row
-    wrong = subprocess.run([*command, "--split=tset"], capture_output=True, text=True, timeout=300, check=False)
-    assert (wrong.returncode, wrong.stderr.count("Traceback")) == (1, 0)
