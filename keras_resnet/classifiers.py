@@ -81,7 +81,16 @@ def open_classifier(
 
 
 def of_model(model: keras.Model, card: Card) -> Classifier:
-    """The classifier that a Keras model and its card make."""
+    """The classifier that a Keras model and its card make.
+
+    Example:
+    >>> card = Card(network="ResNet20", preprocessing=named("cifar10"), class_names=tuple("abcdefghij"))
+    >>> classifier = of_model(keras_resnet.ResNet20(), card)
+    >>> classify_image(classifier, tf.io.encode_png(tf.zeros((40, 50, 3), tf.uint8)).numpy()).shape
+    (10,)
+    >>> len(fingerprint(classifier))
+    64
+    """
     stack = augmentation.evaluation(card.preprocessing)
     return Classifier(probabilities_of(model), stack, card.class_names, card.preprocessing, model)
 

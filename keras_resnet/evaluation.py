@@ -137,6 +137,7 @@ def check_classes(class_names: Sequence[str] | None, source: Source) -> tuple[st
         The names: the network's own, unless they are only numbers.
 
     Example:
+    >>> from keras_resnet.data.storage import Table
     >>> images = Source("pets", "test", ("cat", "dog"), Table(np.zeros((1, 8, 8, 3), "uint8"), np.zeros(1, int)))
     >>> check_classes(("0", "1"), images)
     ('cat', 'dog')

@@ -135,8 +135,9 @@ def test_backend():
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
-EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports"]
-NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib", "reports": "tensorflow"}
+EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports", "classifiers", "evaluation"]
+NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib"}
+NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation"), "tensorflow")
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
