@@ -135,9 +135,12 @@ def test_backend():
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
-EXAMPLES += ["training.averaging", "training.losses"]
-EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports"]
-NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib", "reports": "tensorflow"}
+EXAMPLES += ["training.averaging", "training.losses", "training.strategies", "training.distribution"]
+EXAMPLES += ["training.local_workers", "training.building", "training.checkpoints"]
+EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports", "classifiers", "evaluation"]
+NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib"}
+NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation"), "tensorflow")
+NEEDED |= dict.fromkeys(("training.strategies", "training.distribution"), "tensorflow")
 
 
 @pytest.mark.parametrize("module", EXAMPLES)

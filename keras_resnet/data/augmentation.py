@@ -284,7 +284,8 @@ def _views(stack: Stack) -> int:
 def _check(stack: Stack, images: tf.Tensor, key: Any, labels: Any) -> None:
     _check_draws(stack)
     rank = 0 if images.dtype == tf.string else 3
-    if images.shape.rank not in ((rank,) if images.dtype == tf.string else (3, 4)):
+    # Rank 5: a batch of the crops of images, between `TenCrops` and the normalisation.
+    if images.shape.rank not in ((rank,) if images.dtype == tf.string else (3, 4, 5)):
         raise ValueError(
             "`images` must be one encoded image (a scalar string), an image (height, width, channels) or a batch of "
             f"images. Received: shape {images.shape}, {images.dtype.name}."
