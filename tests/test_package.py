@@ -13,6 +13,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.architectures import FAMILIES, NAMED
+from keras_resnet.training.config import RECIPES
 
 pytestmark = pytest.mark.lower_house
 PACKAGE = Path(keras_resnet.__file__).parent
@@ -149,6 +150,6 @@ def test_the_examples_run(module, tmp_path, monkeypatch):
         pytest.importorskip(NEEDED[module])
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"keras_resnet.{module}")
-    names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np}
+    names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np, "RECIPES": RECIPES}
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(module, globs=names, optionflags=options).failed == 0

@@ -99,7 +99,8 @@ def restore(folder: Path, network: keras.Model, variables: Mapping[str, Sequence
         The state, with the step under `"step"`.
 
     Example:
-    >>> restore(find(Path("checkpoints")), keras_resnet.ResNet20(), {})["step"]
+    >>> folder = save(Path("restored"), 100, keras_resnet.ResNet20(), {}, {})
+    >>> restore(folder, keras_resnet.ResNet20(), {})["step"]
     100
     """
     weights.load_weights(network, folder / _NETWORK)
