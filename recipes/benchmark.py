@@ -143,7 +143,14 @@ def input_() -> list[Measurement]:
     return [Measurement(*row) for row in input_pipelines.measurements(_QUICK.value, _PEERS_PYTHON.value)]
 
 
-BENCHMARKS = {"import": import_, "build": build, "train": train, "input": input_}
+def loop() -> list[Measurement]:
+    """Images a second of an epoch of `train`, against the bare steps in it."""
+    from benchmarks import training_loop
+
+    return [Measurement(*row) for row in training_loop.measurements(_QUICK.value)]
+
+
+BENCHMARKS = {"import": import_, "build": build, "train": train, "loop": loop, "input": input_}
 
 
 def measure(measurement: Measurement, rounds: int) -> list[dict]:
