@@ -93,7 +93,10 @@ def _launch(count: int, run_dir: str) -> int:
 def _summarise(config: Config, run_dir: str, seconds: float) -> None:
     from keras_resnet.training.remote import mirrored
 
-    result = json.loads((mirrored(run_dir)[0] / "result.json").read_text())
+    file = mirrored(run_dir)[0] / "result.json"
+    if not file.exists():  # of several workers one writes it, and says what comes next
+        return
+    result = json.loads(file.read_text())
     print(
         f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
         f"Everything is in {run_dir}. What can come next:"
