@@ -35,8 +35,8 @@ def export_saved_model(
 ) -> Path:
     """Writes a SavedModel into the next numbered folder, as TensorFlow Serving expects it.
 
-    The signatures give a row for each image, in order. A row whose image cannot be decoded, or declares more than
-    `max_pixels`, has `valid` false, zeros and empty names; its neighbours do not suffer.
+    The signatures give a row for each image, in order. A row whose image cannot be decoded, declares more than
+    `max_pixels` or has a NaN has `valid` false, zeros and empty names; its neighbours do not suffer.
 
     - `serving_default`: `image_bytes`, encoded images (JPEG, PNG, GIF, BMP, WebP) of shape `(n,)`, to `probabilities`
       `(n, classes)`; `classes` and `scores` `(n, top)`, the best first; `valid` `(n,)`.
@@ -88,7 +88,7 @@ def export_saved_model(
 
 
 def _check(folder: Path, model: keras.Model, card: Card, tolerance: float) -> None:
-    encoded = [tf.io.encode_png(picture) for picture in pictures(card)]
+    encoded = [tf.io.encode_png(picture) for picture in pictures(card, 4)]
     images = tf.stack([apply(evaluation(card.preprocessing), image) for image in encoded])
     expected = classification(model).predict_on_batch(images)["probabilities"]
     loaded = tf.saved_model.load(folder)
@@ -100,11 +100,12 @@ def _signatures(network: Callable, card: Card, top: int, max_pixels: int) -> dic
     names, top = tf.constant(card.class_names), min(top, len(card.class_names))
     image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")
 
+    @tf.function(autograph=False)
     def answers(rows):
         count = tf.shape(rows)[0]
         index, images = _prepare(rows, card, max_pixels)
         outputs = network(images)
-        good = (index >= 0) & tf.reduce_all(tf.math.is_finite(outputs["probabilities"]), axis=1)
+        good = index >= 0
         index = tf.boolean_mask(index, good)[:, tf.newaxis]
 
         def in_place(values):
@@ -153,9 +154,11 @@ def _prepare(rows: tf.Tensor, card: Card, max_pixels: int) -> tuple[tf.Tensor, t
 
     def prepare(number, row):
         if row.dtype == tf.string:
-            refusal = tf.debugging.Assert(declared_pixels(row) <= max_pixels, ["The image is too large."])
-            with tf.control_dependencies([refusal]):
-                row = tf.identity(row)
+            fit = declared_pixels(row) <= max_pixels
+        else:
+            fit = tf.reduce_all(tf.math.is_finite(tf.cast(row, tf.float32)))
+        with tf.control_dependencies([tf.debugging.Assert(fit, ["The image is too large, or not finite."])]):
+            row = tf.identity(row)
         return number, apply(stack, row)
 
     parallel, plain = tf.data.AUTOTUNE, tf.autograph.experimental.do_not_convert
