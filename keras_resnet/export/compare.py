@@ -16,6 +16,13 @@ _CLEAR_AGREEMENT = 0.9
 Classifier = Callable[[np.ndarray], np.ndarray]
 
 
+class Examples(NamedTuple):
+    """Images to compare on, and what the network says to them."""
+
+    images: np.ndarray  # uint8 (n, size, size, 3)
+    probabilities: np.ndarray  # (n, classes)
+
+
 class Comparison(NamedTuple):
     """How two classifiers' answers to the same images differ."""
 
@@ -56,6 +63,17 @@ def compare(expected: np.ndarray, received: np.ndarray, tolerance: float, name: 
             f"{result.images} images, probabilities differ by up to {result.difference:.2g}, allowed {tolerance:.2g}."
         )
     return result
+
+
+def examples(model: keras.Model, card: Card, images: np.ndarray | None = None) -> Examples:
+    """Examples of a network; of pictures drawn at random if there are no images.
+
+    Example:
+    >>> examples(keras_resnet.ResNet20(), default_card("ResNet20", NAMED["cifar10"], 10)).probabilities.shape
+    (16, 10)
+    """
+    images = pictures(card) if images is None else images
+    return Examples(images, classifier(model, card)(images))
 
 
 def classifier(model: keras.Model, card: Card) -> Classifier:

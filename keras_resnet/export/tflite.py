@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras_resnet.cards import Card
 from keras_resnet.data.augmentation import Stack, apply, evaluation, for_device
 from keras_resnet.data.storage import Source
-from keras_resnet.export.compare import Comparison, classifier, compare, pictures
+from keras_resnet.export.compare import Comparison, Examples, compare, examples
 from keras_resnet.export.metadata import add_metadata
 from keras_resnet.export.network import frozen_network
 from keras_resnet.preprocessing import preprocess_input
@@ -46,7 +46,7 @@ def export_tflite(
     quantize: str = "none",
     *,
     calibration: Iterable[np.ndarray] | None = None,
-    images: np.ndarray | None = None,
+    compared: Examples | None = None,
     dynamic_batch: bool = False,
     uint8_output: bool = False,
 ) -> Comparison:
@@ -58,7 +58,7 @@ def export_tflite(
         path: the file. It appears after it has passed the comparison.
         quantize: `"none"` (float32), `"float16"` (half the size), `"dynamic"` (int8 weights) or `"int8"` (all int8).
         calibration: for `"int8"`: uint8 images `(size, size, 3)`, of the training set: see `calibration_images`.
-        images: uint8 images `(n, size, size, 3)` to compare on; pictures drawn at random if None.
+        compared: what to compare on: see `compare.examples`; pictures drawn at random if None.
         dynamic_batch: whether an interpreter may resize the input to any batch; else the batch is 1.
         uint8_output: for `"int8"`: probabilities as uint8 (times 1/256) instead of float32.
 
@@ -91,9 +91,8 @@ def export_tflite(
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         part.write_bytes(add_metadata(converter.convert(), card))
-        images = pictures(card) if images is None else images
-        answers = classifier(model, card)(images), open_tflite(part)(images)
-        result = compare(*answers, QUANTIZATIONS[quantize].tolerance, path.name)
+        images, expected = compared or examples(model, card)
+        result = compare(expected, open_tflite(part)(images), QUANTIZATIONS[quantize].tolerance, path.name)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
