@@ -1,9 +1,5 @@
 """TFLite files: each kind of network, each size; what a phone needs is inside. MediaPipe itself: `tox -e mobile`."""
 
-import json
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +7,16 @@ import pytest
 from networks import REDUCED, small, trained
 
 import keras_resnet
-from keras_resnet.cards import Card, save_model
-from keras_resnet.data.storage import Source, Table
+from keras_resnet.cards import Card, open_model
+from keras_resnet.data.sources import open_source
 from keras_resnet.export.compare import classifier, compare, pictures
 from keras_resnet.export.metadata import read_labels
-from keras_resnet.export.report import accuracies, markdown
+from keras_resnet.export.report import accuracies
 from keras_resnet.export.tflite import QUANTIZATIONS, calibration_images, export_tflite, open_tflite
 from keras_resnet.preprocessing import Preprocessing
 
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the extra `export` is not installed")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-RECIPE = Path(__file__).parents[1] / "recipes" / "export.py"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +61,7 @@ def test_four_sizes(network, files):
 
 
 def test_metadata_is_where_readers_look(files):
-    """Held against the schema's own classes by hand: the root's third field is the graph, and so on."""
+    """What is in it, MediaPipe judges (`test_mobile.py`)."""
     from ai_edge_litert import schema_py_generated as schema
 
     content = files["none"][0].read_bytes()
@@ -130,64 +125,9 @@ def test_comparison():
         compare(expected, np.where(expected == 0.1, np.nan, expected), 1.0, "x")
 
 
-def test_accuracy_is_of_the_whole_set(network):
-    model, card = network
-    images = pictures(card, 70)
-    run = classifier(model, card)
-    best = run(images).argmax(1)
-    labels = np.where(np.arange(70) < 7, (best + 1) % 3, best)
-    source = Source("mine", "test", card.class_names, Table(images, labels), encoded=False)
-    with np.errstate(all="ignore"):
-        found = accuracies({"the network": run}, source, card)
-    assert found["the network"] == pytest.approx(0.9, abs=0.1)  # 24 pixels are resized to 28 and cropped
-
-
-def test_the_table():
-    rows = [{"file": "a", "bytes": 1_500_000, "accuracy": 0.5}, {"file": "b", "bytes": 3_000_000, "p50_1": 2.0}]
-    assert markdown(rows).splitlines() == [
-        "| file | MB | accuracy | p50 ms, 1 thread |",
-        "| --- | --: | --: | --: |",
-        "| a | 1.50 | 50.00% |  |",
-        "| b | 3.00 |  | 2.00 |",
-    ]
-
-
-def test_the_command(network, tmp_path):
-    model, card = network
-    save_model(model, tmp_path / "small.keras", card)
-    random = np.random.default_rng(0)
-    import tensorflow as tf
-
-    for split in ("train", "validation"):
-        for name in ("a", "b", "c"):
-            (tmp_path / "photos" / split / name).mkdir(parents=True)
-            for number in range(3):
-                picture = tf.io.encode_jpeg(random.integers(0, 256, (30, 40, 3), np.uint8)).numpy()
-                (tmp_path / "photos" / split / name / f"{number}.jpg").write_bytes(picture)
-    command = [sys.executable, str(RECIPE), "--model=small.keras", "--output=out"]
-    data = ["--quantize=float16,int8", "--dataset=./photos"]
-    result = subprocess.run([*command, *data], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
-    rows = {row["file"]: row for row in json.loads((tmp_path / "out" / "report.json").read_text())["files"]}
-    assert set(rows) == {"the network", "saved_model/1", "resnet20-float16.tflite", "resnet20-int8.tflite"}
-    assert 0 < rows["resnet20-int8.tflite"]["p50_1"] <= rows["resnet20-int8.tflite"]["p99_1"]
-    assert rows["resnet20-float16.tflite"]["accuracy"] == rows["the network"]["accuracy"]
-    assert (tmp_path / "out" / "report.md").read_text().splitlines()[0] in result.stdout
-    for expected in ("saved_model_cli show --dir", "tensorflow/serving", "| resnet20-int8.tflite | "):
-        assert expected in result.stdout
-    assert zipfile.is_zipfile(tmp_path / "out" / "resnet20-int8.tflite")
-
-    result = subprocess.run([*command, "--quantize=int8"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("export: int8 is calibrated on training images")
-
-
 @pytest.mark.parametrize("file, depth", [("resnet20-12fca82f.th", 20)])
 def test_int8_keeps_the_accuracy_of_published_weights(file, depth, tmp_path):
     """On the first 1000 test images; of all 10,000 the command reports."""
-    from keras_resnet.cards import open_model
-    from keras_resnet.data.sources import open_source
-
     if not (SHARED / "checkpoints" / file).is_file():
         pytest.skip("the published checkpoints do not lie in ../shared/data")
     weights = str(SHARED / "checkpoints" / file)
