@@ -14,7 +14,7 @@ import keras
 from keras_resnet.architectures import NAMED as NETWORKS, network_name
 from keras_resnet.layers import load_model
 from keras_resnet.models import get_model
-from keras_resnet.preprocessing import CIFAR10_CLASSES, NAMED, Preprocessing, imagenet_classes
+from keras_resnet.preprocessing import CIFAR10_CLASSES, NAMED, Preprocessing, imagenet_classes, named
 from keras_resnet.weights import is_path, preprocessing_for
 
 _MEMBER = "keras_resnet.json"
@@ -123,10 +123,7 @@ def open_model(
     >>> card.preprocessing.image_size
     32
     """
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {', '.join(NAMED)}. Received: {preprocessing!r}.")
-        preprocessing = NAMED[preprocessing]
+    preprocessing = None if preprocessing is None else named(preprocessing)
     if model.endswith(".keras"):
         return _open_file(model, weights, preprocessing)
     if weights is None:
