@@ -86,14 +86,18 @@ def of_model(model: keras.Model, card: Card) -> Classifier:
 
 def probabilities_of(model: keras.Model) -> Callable:
     """From a batch of normalised images to float32 probabilities, whether the model ends in a softmax or in logits."""
-    is_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
     @tf.function(reduce_retracing=True)
     def classify(images):
         outputs = tf.cast(model(images, training=False), tf.float32)
-        return tf.nn.softmax(outputs) if is_logits else outputs
+        return tf.nn.softmax(outputs) if gives_logits(model) else outputs
 
     return classify
+
+
+def gives_logits(model: keras.Model) -> bool:
+    """Whether a model ends before the softmax."""
+    return getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
 
 def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
@@ -161,11 +165,40 @@ def _ask(signature, tensor):
 
 def _open_tflite(path: Path, preprocessing: Preprocessing | None) -> Classifier:
     """A TFLite file; it takes RGB, so of its preprocessing only resize and crop are done here."""
+    classify, size = run_tflite(path)
+    card = read_card(path) if zipfile.is_zipfile(path) else None
+    preprocessing = preprocessing or (card and card.preprocessing)
+    if preprocessing is None:
+        raise ValueError(
+            "This .tflite file has no card that says how its images are resized: give `preprocessing`. "
+            f"Received: model={str(path)!r}, preprocessing=None."
+        )
+    if preprocessing.image_size != size:
+        raise ValueError(
+            f"The file {str(path)!r} takes images of {size} pixels. Received: a preprocessing that gives "
+            f"{preprocessing.image_size}."
+        )
+
+    stack, _ = augmentation.for_device(augmentation.evaluation(preprocessing))
+    return Classifier(classify, stack, card.class_names if card else None, preprocessing, path=path)
+
+
+def run_tflite(path: str | os.PathLike, threads: int | None = None) -> tuple[Callable, int]:
+    """Opens a TFLite file with LiteRT.
+
+    Args:
+        path: the file.
+        threads: how many threads it runs on; as many as there are cores if None.
+
+    Returns:
+        A function from RGB images from 0 to 255, `(n, size, size, 3)`, which it takes one at a time, to float32
+        probabilities `(n, classes)`; and the size of an image.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ImportError("TFLite files are run by ai-edge-litert: pip install ai-edge-litert.") from error
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter = Interpreter(os.fspath(path), num_threads=threads or os.cpu_count())
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -174,25 +207,10 @@ def _open_tflite(path: Path, preprocessing: Preprocessing | None) -> Classifier:
         interpreter.invoke()
         return _dequantized(interpreter.get_tensor(given["index"])[0], given)
 
-    card = read_card(path) if zipfile.is_zipfile(path) else None
-    preprocessing = preprocessing or (card and card.preprocessing)
-    if preprocessing is None:
-        raise ValueError(
-            "This .tflite file has no card that says how its images are resized: give `preprocessing`. "
-            f"Received: model={str(path)!r}, preprocessing=None."
-        )
-    size = taken["shape"][1]
-    if preprocessing.image_size != size:
-        raise ValueError(
-            f"The file {str(path)!r} takes images of {size} pixels. Received: a preprocessing that gives "
-            f"{preprocessing.image_size}."
-        )
-
     def classify(images):
         return np.stack([classify_one(image) for image in np.asarray(images)])
 
-    stack, _ = augmentation.for_device(augmentation.evaluation(preprocessing))
-    return Classifier(classify, stack, card.class_names if card else None, preprocessing, path=path)
+    return classify, int(taken["shape"][1])
 
 
 def _quantized(values: np.ndarray, tensor: dict) -> np.ndarray:

@@ -75,4 +75,4 @@ def test_the_command(network, tmp_path):
 
     result = subprocess.run([*command, "--quantize=int8"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("export: int8 is calibrated on training images")
+    assert result.stderr.splitlines()[-1].startswith("ValueError: int8 is calibrated on training images")

@@ -7,12 +7,13 @@ import pytest
 from networks import REDUCED, small, trained
 
 import keras_resnet
-from keras_resnet.cards import Card, open_model
+from keras_resnet.cards import Card, open_model, read_card
+from keras_resnet.classifiers import run_tflite
 from keras_resnet.data.sources import open_source
 from keras_resnet.export.compare import classifier, compare, pictures
 from keras_resnet.export.metadata import read_labels
 from keras_resnet.export.report import accuracies
-from keras_resnet.export.tflite import QUANTIZATIONS, calibration_images, export_tflite, open_tflite
+from keras_resnet.export.tflite import QUANTIZATIONS, calibration_images, export_tflite
 from keras_resnet.preprocessing import Preprocessing
 
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the extra `export` is not installed")
@@ -52,10 +53,11 @@ def test_four_sizes(network, files):
     sizes = {}
     for name, (path, result) in files.items():
         assert result.agreement >= 0.9, name
-        np.testing.assert_allclose(open_tflite(path)(images), wanted, atol=bounds[name], err_msg=name)
+        np.testing.assert_allclose(run_tflite(path)[0](images), wanted, atol=bounds[name], err_msg=name)
         entry, outlet = details(path)
         assert (entry["dtype"], entry["shape"].tolist(), outlet["dtype"]) == (np.uint8, [1, 24, 24, 3], np.float32)
         assert read_labels(path.read_bytes()) == ["cat", "犬", "fish"]
+        assert read_card(path) == card
         sizes[name] = path.stat().st_size / 4 / model.count_params()
     assert sizes["int8"] < 0.5 < sizes["float16"] < 0.7 < sizes["none"] < 1.2
 
@@ -88,7 +90,7 @@ def test_the_batch_can_be_dynamic_and_the_output_uint8(network, tmp_path):
 
     export_tflite(model, card, tmp_path / "y.tflite", "int8", calibration=images, uint8_output=True)
     assert details(tmp_path / "y.tflite")[1]["dtype"] == np.uint8
-    np.testing.assert_allclose(open_tflite(tmp_path / "y.tflite")(images), received, atol=0.2)
+    np.testing.assert_allclose(run_tflite(tmp_path / "y.tflite")[0](images), received, atol=0.2)
 
 
 @pytest.mark.parametrize("name", REDUCED)
@@ -138,7 +140,7 @@ def test_int8_keeps_the_accuracy_of_published_weights(file, depth, tmp_path):
     runs = {"float": classifier(model, card)}
     for name, calibration in (("float16", None), ("int8", calibration_images(training, card))):
         export_tflite(model, card, tmp_path / "x.tflite", name, calibration=calibration)
-        runs[name] = open_tflite(tmp_path / "x.tflite")
+        runs[name] = run_tflite(tmp_path / "x.tflite")[0]
     found = accuracies(runs, test, card)
     assert found["float"] > 0.9
     assert abs(found["float16"] - found["float"]) <= 0.001  # one image of 1000

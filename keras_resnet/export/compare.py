@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_resnet.cards import Card
-from keras_resnet.export.network import classification
+from keras_resnet.classifiers import probabilities_of
 from keras_resnet.preprocessing import preprocess_input
 
 _CLEAR = 0.2  # an image is clear where the best class leads by this much
@@ -84,13 +84,8 @@ def classifier(model: keras.Model, card: Card) -> Classifier:
     >>> run(np.zeros((2, 32, 32, 3), "uint8")).shape
     (2, 10)
     """
-    network = classification(model)
-
-    def run(images):
-        images = preprocess_input(images, card.preprocessing, "channels_last")
-        return network.predict_on_batch(images)["probabilities"]
-
-    return run
+    run = probabilities_of(model)
+    return lambda images: run(preprocess_input(images, card.preprocessing, "channels_last")).numpy()
 
 
 def pictures(card: Card, count: int = 16) -> np.ndarray:

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import gives_logits
 from keras_resnet.export.compare import Comparison, Examples, compare, examples
 from keras_resnet.export.folding import fold_batch_norms
-from keras_resnet.export.network import check, classification
+from keras_resnet.export.network import check
 from keras_resnet.preprocessing import preprocess_input
 
 _TOLERANCE = 1e-3
@@ -41,11 +42,12 @@ def export_onnx(
     check(model, card)
     size, path = card.preprocessing.image_size, Path(path)
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
-    network = classification(fold_batch_norms(model))
-    outputs = network(preprocess_input(image, card.preprocessing, "channels_last"))
+    outputs = fold_batch_norms(model)(preprocess_input(image, card.preprocessing, "channels_last"))
+    if gives_logits(model):
+        outputs = keras.layers.Softmax()(outputs)
     images, expected = compared or examples(model, card)
     part = path.with_name(f".{os.getpid()}-{path.name}")
-    exported = keras.Model(image, outputs["probabilities"])
+    exported = keras.Model(image, outputs)
     exported(images[:1])  # the exporter wants a model that has been called
     try:
         exported.export(part, format="onnx", verbose=False)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import run_tflite
 from keras_resnet.data.augmentation import apply
 from keras_resnet.data.storage import Source
 from keras_resnet.export.compare import classifier, examples
@@ -15,7 +16,7 @@ from keras_resnet.export.network import check
 from keras_resnet.export.onnx import export_onnx, open_onnx
 from keras_resnet.export.report import accuracies, latencies, write_report
 from keras_resnet.export.saved_model import export_saved_model
-from keras_resnet.export.tflite import QUANTIZATIONS, calibration_images, device_images, export_tflite, open_tflite
+from keras_resnet.export.tflite import QUANTIZATIONS, calibration_images, device_images, export_tflite
 
 FORMATS = ("saved_model", "tflite", "onnx")
 _COMPARED = 128  # images of the evaluation set
@@ -85,7 +86,7 @@ def export(
         path = folder / name
         settings |= {"compared": compared, "dynamic_batch": dynamic_batch}
         result = export_tflite(model, card, path, quantization, **settings)
-        add(name, open_tflite, result)
+        add(name, lambda file, threads: run_tflite(file, threads)[0], result)
     if "onnx" in formats:
         add(f"{stem}.onnx", open_onnx, export_onnx(model, card, folder / f"{stem}.onnx", compared=compared))
 

@@ -5,7 +5,7 @@ before it appears under its name.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import run_tflite
 from keras_resnet.data.augmentation import Stack, apply, evaluation, for_device
 from keras_resnet.data.storage import Source
 from keras_resnet.export.compare import Comparison, Examples, compare, examples
@@ -92,48 +93,11 @@ def export_tflite(
     try:
         part.write_bytes(add_metadata(converter.convert(), card))
         images, expected = compared or examples(model, card)
-        result = compare(expected, open_tflite(part)(images), QUANTIZATIONS[quantize].tolerance, path.name)
+        result = compare(expected, run_tflite(part)[0](images), QUANTIZATIONS[quantize].tolerance, path.name)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return result
-
-
-def open_tflite(path: str | os.PathLike, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens an exported file with LiteRT.
-
-    Args:
-        path: the file.
-        threads: how many threads it runs on; all cores if None.
-
-    Returns:
-        A function of uint8 images `(n, size, size, 3)`, which it takes one at a time, to probabilities
-        `(n, classes)`.
-
-    Example:
-    >>> open_tflite("resnet20.tflite")(np.zeros((2, 32, 32, 3), "uint8")).shape  # doctest: +SKIP
-    (2, 10)
-    """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError("TFLite files are run by LiteRT: pip install 'keras-resnet-garden[export]'.") from error
-
-    interpreter = Interpreter(model_path=os.fspath(path), num_threads=threads or os.cpu_count())
-    interpreter.allocate_tensors()
-    (entry,), (outlet,) = interpreter.get_input_details(), interpreter.get_output_details()
-    scale, zero = outlet["quantization"]
-
-    def run(images):
-        rows = []
-        for image in images:
-            interpreter.set_tensor(entry["index"], image[np.newaxis])
-            interpreter.invoke()
-            rows.append(interpreter.get_tensor(outlet["index"])[0])
-        probabilities = np.stack(rows).astype("float32")
-        return (probabilities - zero) * scale if scale else probabilities
-
-    return run
 
 
 def calibration_images(source: Source, card: Card, count: int = 256) -> list[np.ndarray]:
