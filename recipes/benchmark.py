@@ -136,7 +136,14 @@ def _training(model, batch: int, steps: int) -> Callable[[], float]:
     return images_a_second
 
 
-BENCHMARKS = {"import": import_, "build": build, "train": train}
+def infer() -> list[Measurement]:
+    """Exported ResNet-50s: latency of one image, images a second of 16; TFLite on one thread."""
+    from benchmarks import inference
+
+    return [Measurement(*row) for row in inference.measurements(_QUICK.value, _PEERS_PYTHON.value)]
+
+
+BENCHMARKS = {"import": import_, "build": build, "train": train, "infer": infer}
 
 
 def measure(measurement: Measurement, rounds: int) -> list[dict]:

@@ -74,7 +74,7 @@ def export_saved_model(
     network = frozen_network(model, card, dtype, fold)
     signatures = _signatures(network, card, top, max_pixels)
     module = tf.Module()
-    module.signatures_of = signatures  # what is saved must be reachable from what is saved
+    module.network = network  # for Python, which can call it by itself: normalised images in
     version = 1 + max((int(folder.name) for folder in path.iterdir() if folder.name.isdigit()), default=0)
     part = path / f".{os.getpid()}-{version}"
     try:
