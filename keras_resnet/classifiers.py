@@ -2,13 +2,11 @@
 
 Two things are asked of an exported network: that a SavedModel has the signatures `serving_default` (encoded images) and
 `images` (arrays), which give `probabilities`; and that a TFLite file takes RGB images from 0 to 255 of one size. Both
-may have their card with them: in `assets.extra/card.json`, and in a zip archive behind the file, as in a `.keras` file;
-a TFLite file may have `labels.txt` there.
+may have their card with them: in `assets.extra/card.json`, and in a zip archive behind the file, as in a `.keras` file.
 """
 
 import hashlib
 import os
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -81,30 +79,25 @@ def open_classifier(
 
 
 def of_model(model: keras.Model, card: Card) -> Classifier:
-    """The classifier that a Keras model and its card make.
-
-    Example:
-    >>> card = Card(network="ResNet20", preprocessing=named("cifar10"), class_names=tuple("abcdefghij"))
-    >>> classifier = of_model(keras_resnet.ResNet20(), card)
-    >>> classify_image(classifier, tf.io.encode_png(tf.zeros((40, 50, 3), tf.uint8)).numpy()).shape
-    (10,)
-    >>> len(fingerprint(classifier))
-    64
-    """
+    """The classifier that a Keras model and its card make."""
     stack = augmentation.evaluation(card.preprocessing)
     return Classifier(probabilities_of(model), stack, card.class_names, card.preprocessing, model)
 
 
 def probabilities_of(model: keras.Model) -> Callable:
     """From a batch of normalised images to float32 probabilities, whether the model ends in a softmax or in logits."""
-    is_logits = getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
     @tf.function(reduce_retracing=True)
     def classify(images):
         outputs = tf.cast(model(images, training=False), tf.float32)
-        return tf.nn.softmax(outputs) if is_logits else outputs
+        return tf.nn.softmax(outputs) if gives_logits(model) else outputs
 
     return classify
+
+
+def gives_logits(model: keras.Model) -> bool:
+    """Whether a model ends before the softmax."""
+    return getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
 
 def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
@@ -117,14 +110,7 @@ def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
         image = encoded if classifier.stack is None else augmentation.apply(classifier.stack, encoded)
         return np.asarray(classifier.classify(tf.expand_dims(image, 0)))[0]
     except tf.errors.OpError as error:
-        raise ValueError(f"This image cannot be decoded: {reason(error)}") from error
-
-
-def reason(error: tf.errors.OpError) -> str:
-    """What an error of TensorFlow's says, without the names of nodes and of iterators."""
-    return re.sub(
-        r"\{\{.*?\}\}\s*|Error in .* Iterator::\S*: |\s*\[Op:.*|\s*name: *$", "", error.message.splitlines()[0]
-    )
+        raise ValueError(f"This image cannot be decoded: {error.message.splitlines()[0]}") from error
 
 
 def fingerprint(classifier: Classifier) -> str:
@@ -179,10 +165,11 @@ def _ask(signature, tensor):
 
 def _open_tflite(path: Path, preprocessing: Preprocessing | None) -> Classifier:
     """A TFLite file; it takes RGB, so of its preprocessing only resize and crop are done here."""
+    classify, size = run_tflite(path)
     card, names = None, None
     if zipfile.is_zipfile(path):
         card = read_card(path)
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive:  # of a file that somebody else has labelled
             labels = "labels.txt" in archive.namelist()
             names = tuple(archive.read("labels.txt").decode().splitlines()) if labels else None
     if card is not None:
@@ -192,49 +179,55 @@ def _open_tflite(path: Path, preprocessing: Preprocessing | None) -> Classifier:
             "This .tflite file has no card that says how its images are resized: give `preprocessing`. "
             f"Received: model={str(path)!r}, preprocessing=None."
         )
+    if preprocessing.image_size != size:
+        raise ValueError(
+            f"The file {str(path)!r} takes images of {size} pixels. Received: a preprocessing that gives "
+            f"{preprocessing.image_size}."
+        )
+
     stack, _ = augmentation.for_device(augmentation.evaluation(preprocessing))
-    return Classifier(open_tflite(path), stack, names, preprocessing, path=path)
+    return Classifier(classify, stack, names, preprocessing, path=path)
 
 
-def open_tflite(path: str | os.PathLike, threads: int | None = None) -> Callable:
+def run_tflite(path: str | os.PathLike, threads: int | None = None) -> tuple[Callable, int]:
     """Opens a TFLite file with LiteRT.
 
     Args:
         path: the file.
-        threads: how many threads it runs on; all cores if None.
+        threads: how many threads it runs on; as many as there are cores if None.
 
     Returns:
-        A function of images `(n, size, size, 3)` from 0 to 255, which the file gets one at a time, to float32
-        probabilities `(n, classes)`.
-
-    Example:
-    >>> open_tflite("resnet20.tflite")(np.zeros((2, 32, 32, 3), "uint8")).shape  # doctest: +SKIP
-    (2, 10)
+        A function from RGB images from 0 to 255, `(n, size, size, 3)`, which it takes one at a time, to float32
+        probabilities `(n, classes)`; and the size of an image.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise ImportError("TFLite files are run by LiteRT: pip install ai-edge-litert.") from error
+        raise ImportError("TFLite files are run by ai-edge-litert: pip install ai-edge-litert.") from error
     interpreter = Interpreter(os.fspath(path), num_threads=threads or os.cpu_count())
     interpreter.allocate_tensors()
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def answer(image):
+    def classify_one(image: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(taken["index"], _quantized(image[np.newaxis], taken))
         interpreter.invoke()
-        return interpreter.get_tensor(given["index"])[0]
+        return _dequantized(interpreter.get_tensor(given["index"])[0], given)
 
     def classify(images):
-        scores = np.stack([answer(image) for image in np.asarray(images)]).astype("float32")
-        scale, zero_point = given["quantization"]
-        return (scores - zero_point) * scale if scale else scores
+        return np.stack([classify_one(image) for image in np.asarray(images)])
 
-    return classify
+    return classify, int(taken["shape"][1])
 
 
-def _quantized(images: np.ndarray, tensor: dict) -> np.ndarray:
-    """Images in the type of a file's input."""
+def _quantized(values: np.ndarray, tensor: dict) -> np.ndarray:
+    """Numbers in the type of a tensor of a TFLite file."""
     scale, zero_point = tensor["quantization"]
-    if scale and np.issubdtype(tensor["dtype"], np.integer):
-        images = np.round(images / scale + zero_point)
-    return images.astype(tensor["dtype"])
+    if not np.issubdtype(tensor["dtype"], np.integer) or not scale:
+        return values.astype(tensor["dtype"])
+    limits = np.iinfo(tensor["dtype"])
+    return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _dequantized(values: np.ndarray, tensor: dict) -> np.ndarray:
+    scale, zero_point = tensor["quantization"]
+    return (values.astype("float32") - zero_point) * scale if scale else values.astype("float32")

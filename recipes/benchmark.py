@@ -150,7 +150,14 @@ def loop() -> list[Measurement]:
     return [Measurement(*row) for row in training_loop.measurements(_QUICK.value)]
 
 
-BENCHMARKS = {"import": import_, "build": build, "train": train, "loop": loop, "input": input_}
+def infer() -> list[Measurement]:
+    """Exported ResNet-50s: latency of one image, images a second of 16; TFLite on one thread."""
+    from benchmarks import inference
+
+    return [Measurement(*row) for row in inference.measurements(_QUICK.value, _PEERS_PYTHON.value)]
+
+
+BENCHMARKS = {"import": import_, "build": build, "train": train, "loop": loop, "input": input_, "infer": infer}
 
 
 def measure(measurement: Measurement, rounds: int) -> list[dict]:

@@ -19,23 +19,28 @@ def contender(python: str, dtype: str, batch: int, steps: int) -> tuple[str, Cal
         batch: images of a step.
         steps: steps of a call.
     """
-    command = [python, __file__, f"--dtype={dtype}", f"--batch={batch}"]
+    version, ask = start([python, __file__, f"--dtype={dtype}", f"--batch={batch}"])
+    return f"PyTorch {version}, channels last", lambda: float(ask(steps))
+
+
+def start(command: list[str]) -> tuple[str, Callable[[object], str]]:
+    """Starts a process that answers a line with a line; its first line is PyTorch's version."""
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         version = process.stdout.readline().strip()
     except OSError:
         version = ""
     if not version:
-        raise SystemExit(f"PyTorch does not run there. Received: --peers_python={python}")
+        raise SystemExit(f"PyTorch does not run there. Received: --peers_python={command[0]}")
 
-    def images_a_second() -> float:
-        process.stdin.write(f"{steps}\n")
+    def ask(question: object) -> str:
+        process.stdin.write(f"{question}\n")
         answer = process.stdout.readline()
         if not answer:
             raise SystemExit(f"PyTorch's process ended, with exit status {process.wait()}.")
-        return float(answer)
+        return answer
 
-    return f"PyTorch {version}, channels last", images_a_second
+    return version, ask
 
 
 def main() -> None:
