@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_resnet.cards import Card
+from keras_resnet.export.network import classification
 from keras_resnet.preprocessing import preprocess_input
 
 _CLEAR = 0.2  # an image is clear where the best class leads by this much
@@ -65,11 +66,11 @@ def classifier(model: keras.Model, card: Card) -> Classifier:
     >>> run(np.zeros((2, 32, 32, 3), "uint8")).shape
     (2, 10)
     """
-    logits = model.get_layer("predictions").activation is keras.activations.linear
+    network = classification(model)
 
     def run(images):
-        scores = model.predict_on_batch(preprocess_input(images, card.preprocessing, "channels_last"))
-        return keras.ops.convert_to_numpy(keras.ops.softmax(scores)) if logits else scores
+        images = preprocess_input(images, card.preprocessing, "channels_last")
+        return network.predict_on_batch(images)["probabilities"]
 
     return run
 

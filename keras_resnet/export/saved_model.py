@@ -14,11 +14,13 @@ import tensorflow as tf
 
 from keras_resnet.cards import Card
 from keras_resnet.data.augmentation import apply, evaluation
+from keras_resnet.export.compare import compare, pictures
 from keras_resnet.export.declared import declared_pixels
-from keras_resnet.export.folding import fold_batch_norms
+from keras_resnet.export.network import classification, frozen_network
 from keras_resnet.export.warmup import write_warmup_requests
 
-Signatures = dict[str, Callable]
+# What is allowed for probabilities, by what the network computes in.
+_TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1}
 
 
 def export_saved_model(
@@ -33,8 +35,8 @@ def export_saved_model(
 ) -> Path:
     """Writes a SavedModel into the next numbered folder, as TensorFlow Serving expects it.
 
-    The signatures give a row for each image, in order. A row whose image cannot be decoded, or declares more than
-    `max_pixels`, has `valid` false, zeros and empty names; its neighbours do not suffer.
+    The signatures give a row for each image, in order. A row whose image cannot be decoded, declares more than
+    `max_pixels` or has a NaN has `valid` false, zeros and empty names; its neighbours do not suffer.
 
     - `serving_default`: `image_bytes`, encoded images (JPEG, PNG, GIF, BMP, WebP) of shape `(n,)`, to `probabilities`
       `(n, classes)`; `classes` and `scores` `(n, top)`, the best first; `valid` `(n,)`.
@@ -52,7 +54,11 @@ def export_saved_model(
         max_pixels: the largest image that is decoded.
 
     Returns:
-        The numbered folder. It appears all at once: a server that looks on never sees half of one.
+        The numbered folder. It appears all at once, after it was run and compared with the network: a server that
+        looks on never sees half of one.
+
+    Raises:
+        ValueError: if its answers lie too far from the network's.
 
     Example:
     >>> card = default_card("ResNet20", NAMED["cifar10"], 10)
@@ -60,6 +66,8 @@ def export_saved_model(
     >>> sorted(tf.saved_model.load(folder).signatures)
     ['features', 'images', 'images_uint8', 'serving_default']
     """
+    if dtype not in _TOLERANCES:
+        raise ValueError(f"`dtype` must be one of {', '.join(_TOLERANCES)}. Received: dtype={dtype!r}.")
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     network = frozen_network(model, card, dtype, fold)
@@ -70,6 +78,7 @@ def export_saved_model(
     part = path / f".{os.getpid()}-{version}"
     try:
         tf.saved_model.save(module, part, signatures=signatures)
+        _check(part, model, card, _TOLERANCES[dtype])
         write_warmup_requests(part, card)
         (part / "assets.extra" / "card.json").write_text(card.to_json() + "\n", "utf-8")
         part.rename(path / str(version))
@@ -78,72 +87,25 @@ def export_saved_model(
     return path / str(version)
 
 
-def frozen_network(model: keras.Model, card: Card, dtype: str = "float32", fold: bool = True) -> Callable:
-    """The network as a graph in which the weights are constants.
-
-    Args:
-        model: a network with its top.
-        card: its card.
-        dtype: what it computes in.
-        fold: whether batch norms are folded.
-
-    Returns:
-        A traced function of normalised float32 images `(n, size, size, 3)` to `features` `(n, channels)` and
-        `probabilities` `(n, classes)`, both float32.
-
-    Example:
-    >>> network = frozen_network(keras_resnet.ResNet20(), default_card("ResNet20", NAMED["cifar10"], 10))
-    >>> network(tf.zeros((2, 32, 32, 3)))["probabilities"].shape
-    TensorShape([2, 10])
-    """
-    check(model, card)
-    if fold:
-        model = fold_batch_norms(model, dtype)
-    elif dtype != "float32":
-        raise ValueError(f"Another `dtype` needs fold=True. Received: dtype={dtype!r}, fold=False.")
-    network = keras.Model(model.input, [model.get_layer("head_pool").output, model.output])
-    logits = model.get_layer("predictions").activation is keras.activations.linear
-    size = card.preprocessing.image_size
-    weights = [(variable, keras.ops.convert_to_numpy(variable)) for variable in network.variables]
-
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32, name="normalised")])
-    def run(images):
-        with keras.StatelessScope([(variable, tf.constant(values)) for variable, values in weights]):
-            features, scores = network(images, training=False)
-        return {"features": features, "probabilities": tf.nn.softmax(scores) if logits else scores}
-
-    return run.get_concrete_function()
+def _check(folder: Path, model: keras.Model, card: Card, tolerance: float) -> None:
+    encoded = [tf.io.encode_png(picture) for picture in pictures(card, 4)]
+    images = tf.stack([apply(evaluation(card.preprocessing), image) for image in encoded])
+    expected = classification(model).predict_on_batch(images)["probabilities"]
+    loaded = tf.saved_model.load(folder)
+    received = loaded.signatures["serving_default"](image_bytes=tf.stack(encoded))["probabilities"].numpy()
+    compare(expected, received, tolerance, f"the SavedModel of {card.network}")
 
 
-def check(model: keras.Model, card: Card) -> None:
-    """Refuses what cannot be exported: a model without its top, or one that its card does not fit."""
-    names = {layer.name for layer in model.layers}
-    if not {"head_pool", "predictions"} <= names or len(model.outputs) != 1 or len(model.output.shape) != 2:
-        raise ValueError(
-            "Only a network of this package with its top (include_top=True) can be exported. "
-            f"Received: {model.name!r}, whose last layer is {model.layers[-1].name!r}."
-        )
-    size = card.preprocessing.image_size
-    if not all(edge in (None, size) for edge in model.input_shape[1:3]):
-        raise ValueError(
-            f"Its preprocessing gives images of {size} pixels: build the network with input_shape=(None, None, 3). "
-            f"Received: a network of input shape {model.input_shape}."
-        )
-    if model.output_shape[-1] != len(card.class_names):
-        raise ValueError(
-            f"Each class needs a name. Received: {len(card.class_names)} names for {model.output_shape[-1]} classes."
-        )
-
-
-def _signatures(network: Callable, card: Card, top: int, max_pixels: int) -> Signatures:
+def _signatures(network: Callable, card: Card, top: int, max_pixels: int) -> dict[str, Callable]:
     names, top = tf.constant(card.class_names), min(top, len(card.class_names))
     image_bytes = tf.TensorSpec([None], tf.string, name="image_bytes")
 
+    @tf.function(autograph=False)
     def answers(rows):
         count = tf.shape(rows)[0]
         index, images = _prepare(rows, card, max_pixels)
         outputs = network(images)
-        good = (index >= 0) & tf.reduce_all(tf.math.is_finite(outputs["probabilities"]), axis=1)
+        good = index >= 0
         index = tf.boolean_mask(index, good)[:, tf.newaxis]
 
         def in_place(values):
@@ -192,9 +154,11 @@ def _prepare(rows: tf.Tensor, card: Card, max_pixels: int) -> tuple[tf.Tensor, t
 
     def prepare(number, row):
         if row.dtype == tf.string:
-            refusal = tf.debugging.Assert(declared_pixels(row) <= max_pixels, ["The image is too large."])
-            with tf.control_dependencies([refusal]):
-                row = tf.identity(row)
+            fit = declared_pixels(row) <= max_pixels
+        else:
+            fit = tf.reduce_all(tf.math.is_finite(tf.cast(row, tf.float32)))
+        with tf.control_dependencies([tf.debugging.Assert(fit, ["The image is too large, or not finite."])]):
+            row = tf.identity(row)
         return number, apply(stack, row)
 
     parallel, plain = tf.data.AUTOTUNE, tf.autograph.experimental.do_not_convert

@@ -18,7 +18,7 @@ from keras_resnet.data.augmentation import Stack, apply, evaluation, for_device
 from keras_resnet.data.storage import Source
 from keras_resnet.export.compare import Comparison, classifier, compare, pictures
 from keras_resnet.export.metadata import add_metadata
-from keras_resnet.export.saved_model import frozen_network
+from keras_resnet.export.network import frozen_network
 from keras_resnet.preprocessing import preprocess_input
 
 
