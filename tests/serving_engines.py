@@ -37,10 +37,9 @@ def model_server(models, config, name):
     ports = {"8500": free_port(), "8501": free_port()}
     program = shutil.which("tensorflow_model_server")
     if program:
-        places = {"/models": str(models), "/config": str(config)}
-        flags = COMPOSE["command"]
-        for old, new in (ports | places).items():
-            flags = [flag.replace(old, new) for flag in flags]
+        flags = [flag.replace("=/config/", f"={config}/") for flag in COMPOSE["command"]]
+        for inside, port in ports.items():
+            flags = [flag.replace(f"={inside}", f"={port}") for flag in flags]
         text = (config / "models.config").read_text()
         (config / "models.config").write_text(text.replace('"/models', f'"{models}'))
         command = [program, *flags]
@@ -48,7 +47,7 @@ def model_server(models, config, name):
         published = [f"--publish=127.0.0.1:{port}:{inside}" for inside, port in ports.items()]
         volumes = [f"--volume={models}:/models:ro", f"--volume={config}:/config:ro"]
         entry = f"--entrypoint={COMPOSE['entrypoint'][0]}"
-        command = ["docker", "run", "--rm", "--pull=never", *published, *volumes, entry, COMPOSE["image"]]
+        command = ["docker", "run", "--rm", "--init", "--pull=never", *published, *volumes, entry, COMPOSE["image"]]
         command += COMPOSE["command"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

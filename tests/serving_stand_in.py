@@ -1,6 +1,6 @@
 """Stands in for TensorFlow Serving in tests: its official gRPC stubs and its REST shapes over SavedModels.
 
-python tests/serving_stand_in.py served/   # each folder a network, on ports 8500 and 8501
+python tests/serving_stand_in.py resnet20=served/resnet20/saved_model   # on ports 8500 and 8501
 """
 
 import base64
@@ -42,12 +42,12 @@ class Death(Exception):  # noqa: N818
 
 
 class Core:
-    """What both interfaces ask: SavedModels in `folder/NAME/VERSION`, the newest canary, the one before it stable."""
+    """What both interfaces ask: by name, a folder of numbered SavedModels, the newest canary, the one before stable."""
 
-    def __init__(self, folder):
+    def __init__(self, **folders):
         self.models = {
-            model.name: {int(version.name): version for version in model.iterdir() if version.name.isdigit()}
-            for model in Path(folder).iterdir()
+            name: {int(version.name): version for version in Path(folder).iterdir() if version.name.isdigit()}
+            for name, folder in folders.items()
         }
         self._signatures = {}
         self.mishaps = iter(())  # what happens to the next requests: an exception or None
@@ -271,7 +271,7 @@ def served(core):
 
 
 if __name__ == "__main__":
-    models = Core(sys.argv[1])
+    models = Core(**dict(argument.split("=") for argument in sys.argv[1:]))
     grpc_server(models, 8500)
     rest_server(models, 8501)
     for model_name, folders in models.models.items():

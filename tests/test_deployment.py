@@ -56,7 +56,7 @@ def test_models():
     by_name = {model.name: model for model in models()}
     assert len(by_name) == len(models()) > 1
     for name, model in by_name.items():
-        assert (model.base_path, model.model_platform) == (f"/models/{name}", "tensorflow")
+        assert (model.base_path, model.model_platform) == (f"/models/{name}/saved_model", "tensorflow")
     labelled = by_name["resnet50"]
     assert dict(labelled.version_labels) == {"stable": 1, "canary": 2}
     assert set(labelled.version_labels.values()) <= set(labelled.model_version_policy.specific.versions)
@@ -133,11 +133,11 @@ def test_the_manifests_fit_together():
 
 def test_the_probes_ask_for_a_network_that_is_served():
     pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api, of the extra `test`, is absent")
-    paths = {f"/v1/models/{model.name}" for model in models()}
-    for probe in ("startupProbe", "readinessProbe"):
-        assert CONTAINER[probe]["httpGet"] == {"path": CONTAINER["readinessProbe"]["httpGet"]["path"], "port": "rest"}
-    assert CONTAINER["readinessProbe"]["httpGet"]["path"] in paths
-    assert re.search(r"GET (\S+) ", COMPOSE["healthcheck"]["test"][-1])[1] in paths
+    health = COMPOSE["healthcheck"]["test"]
+    assert ["CMD", *CONTAINER["readinessProbe"]["exec"]["command"]] == health
+    assert re.search(r"GET /v1/models/(\S+) ", health[-1])[1] in {model.name for model in models()}
+    ports = {port["name"] for port in CONTAINER["ports"]}
+    assert {CONTAINER[probe]["tcpSocket"]["port"] for probe in ("startupProbe", "livenessProbe")} <= ports
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash, which the image has, is not here")

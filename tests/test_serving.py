@@ -76,7 +76,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def core(folder):
-    return Core(folder)
+    return Core(tiny=folder / "tiny")
 
 
 @pytest.fixture(scope="module", params=["stand-in", "TensorFlow Serving"])

@@ -52,7 +52,10 @@ def measure(transport, paths: list[Path]) -> bool:
     ask = functools.partial(transport.predict, timeout=FLAGS.deadline)
     report = load_test(ask, batches, FLAGS.concurrency, FLAGS.duration)
     measured = dataclasses.asdict(report)
-    print(json.dumps(measured) if FLAGS.json else "\n".join(f"{name}: {value}" for name, value in measured.items()))
+    lines = (
+        f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}" for name, value in measured.items()
+    )
+    print(json.dumps(measured) if FLAGS.json else "\n".join(lines))
     return not report.errors
 
 
