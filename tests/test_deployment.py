@@ -64,7 +64,7 @@ def test_models():
 
 def test_batching():
     parameters = text_format.Parse((CONFIG / "batching.config").read_text(), batching_parameters())
-    assert parameters.max_batch_size.value >= 16  # what our client sends at once
+    assert parameters.max_batch_size.value == 16  # what our client sends at once
     assert 0 < parameters.batch_timeout_micros.value <= 10_000
     assert parameters.max_enqueued_batches.value > 0
     assert str(parameters.num_batch_threads.value) == CONTAINER["resources"]["requests"]["cpu"]

@@ -52,10 +52,11 @@ def measure(transport, paths: list[Path]) -> bool:
     ask = functools.partial(transport.predict, timeout=FLAGS.deadline)
     report = load_test(ask, batches, FLAGS.concurrency, FLAGS.duration)
     measured = dataclasses.asdict(report)
-    lines = (
-        f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}" for name, value in measured.items()
-    )
-    print(json.dumps(measured) if FLAGS.json else "\n".join(lines))
+    if FLAGS.json:
+        print(json.dumps(measured))
+    else:
+        for name, value in measured.items():
+            print(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
     return not report.errors
 
 
