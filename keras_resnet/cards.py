@@ -14,10 +14,10 @@ import keras
 from keras_resnet.architectures import NAMED as NETWORKS, network_name
 from keras_resnet.layers import load_model
 from keras_resnet.models import get_model
-from keras_resnet.preprocessing import CIFAR10_CLASSES, NAMED, Preprocessing, imagenet_classes
+from keras_resnet.preprocessing import CIFAR10_CLASSES, NAMED, Preprocessing, imagenet_classes, named
 from keras_resnet.weights import is_path, preprocessing_for
 
-_MEMBER = "keras_resnet.json"
+CARD_MEMBER = "keras_resnet.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def save_model(model: keras.Model, path: str | os.PathLike, card: Card) -> None:
     try:
         model.save(part)
         with zipfile.ZipFile(part, "a") as archive:
-            archive.writestr(_MEMBER, card.to_json())
+            archive.writestr(CARD_MEMBER, card.to_json())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def save_model(model: keras.Model, path: str | os.PathLike, card: Card) -> None:
 def read_card(path: str | os.PathLike) -> Card | None:
     """The card in a `.keras` file; None where there is none in it."""
     with zipfile.ZipFile(path) as archive:
-        return Card.from_json(archive.read(_MEMBER).decode()) if _MEMBER in archive.namelist() else None
+        return Card.from_json(archive.read(CARD_MEMBER).decode()) if CARD_MEMBER in archive.namelist() else None
 
 
 def default_card(network: str, preprocessing: Preprocessing, classes: int) -> Card:
@@ -123,10 +123,7 @@ def open_model(
     >>> card.preprocessing.image_size
     32
     """
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {', '.join(NAMED)}. Received: {preprocessing!r}.")
-        preprocessing = NAMED[preprocessing]
+    preprocessing = None if preprocessing is None else named(preprocessing)
     if model.endswith(".keras"):
         return _open_file(model, weights, preprocessing)
     if weights is None:

@@ -58,6 +58,8 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 NAMED = {
     # ImageNet's mean and standard deviation of RGB / 255 (.485 .456 .406, .229 .224 .225): torchvision, timm.
     "torch": Preprocessing(),
+    # The paper subtracts the mean and divides by nothing.
+    "paper": Preprocessing(std=(1.0, 1.0, 1.0)),
     # The mean colour of He et al.'s Caffe networks, which keras.applications' weights are: BGR, not scaled.
     "caffe": Preprocessing(channel_order="bgr", mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)),
     # CIFAR-10's own mean and standard deviation.
@@ -67,13 +69,28 @@ NAMED = {
 }
 
 
+def named(preprocessing: Preprocessing | str) -> Preprocessing:
+    """A preprocessing by its name; what is one already is given back.
+
+    Example:
+    >>> named("caffe").channel_order
+    'bgr'
+    """
+    if isinstance(preprocessing, str):
+        if preprocessing not in NAMED:
+            raise ValueError(f"`preprocessing` must be one of {', '.join(NAMED)}. Received: {preprocessing!r}.")
+        preprocessing = NAMED[preprocessing]
+    return preprocessing
+
+
 def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_format: str | None = None) -> Any:
     """Normalises images: order of the channels, mean, standard deviation. It neither resizes nor crops.
 
     Args:
         x: RGB images with values from 0 to 255, of any number type: an array, or a tensor of any backend, of shape
             `(..., height, width, channels)` (`(..., channels, height, width)` if channels come first).
-        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"caffe"`, `"cifar10"`, `"torch_cifar"`.
+        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"paper"`, `"caffe"`, `"cifar10"` or
+            `"torch_cifar"`.
         data_format: `"channels_last"` or `"channels_first"`; Keras's image data format if None.
 
     Returns:
@@ -85,10 +102,7 @@ def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_
     """
     import keras
 
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {tuple(NAMED)}. Received: {preprocessing!r}.")
-        preprocessing = NAMED[preprocessing]
+    preprocessing = named(preprocessing)
     data_format = data_format or keras.config.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: {data_format!r}.")

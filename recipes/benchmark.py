@@ -21,10 +21,12 @@ from typing import NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
+from benchmarks import torch_training
 
 FLAGS = flags.FLAGS
 _QUICK = flags.DEFINE_bool("quick", False, "Three rounds of less work: to see that it runs, not to quote.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted rounds of each contender.", lower_bound=1)
+_PEERS_PYTHON = flags.DEFINE_string("peers_python", None, "Interpreter that has PyTorch, which takes part then.")
 _JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
 
 
@@ -105,8 +107,14 @@ def train() -> list[Measurement]:
     for dtype in ("float32", "mixed_bfloat16"):
         large = keras_resnet.ResNet50(dtype=dtype)
         models = {"keras.applications": applications(dtype), "keras_resnet": large}
-        contenders = {name: _training(model, batch=8, steps=1 if _QUICK.value else 2) for name, model in models.items()}
-        measurements.append(Measurement(f"train ResNet-50 at 224, batch 8, {dtype}", "images/s", contenders))
+        size = {"batch": 8, "steps": 1 if _QUICK.value else 2}
+        contenders = {name: _training(model, **size) for name, model in models.items()}
+        title = f"train ResNet-50 at 224, batch 8, {dtype}"
+        measurements.append(Measurement(title, "images/s", contenders))
+        if _PEERS_PYTHON.value:
+            name, torch = torch_training.contender(_PEERS_PYTHON.value, dtype, **size)
+            pair = {name: torch, "keras_resnet": contenders["keras_resnet"]}
+            measurements.append(Measurement(f"{title}, PyTorch", "images/s", pair))
     return measurements
 
 

@@ -31,13 +31,13 @@ PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(:pr
 HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     def __init__(self, code, message):
         super().__init__(message)
         self.code = code
 
 
-class Death(Exception):  # noqa: N818
+class Death(Exception):
     """The server stops while it answers."""
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_compose_and_kubernetes_start_the_same_server():
     assert {volume.split(":", 1)[1].split("}:")[-1] for volume in COMPOSE["volumes"]} == {"/models:ro", "/config:ro"}
     assert {port.split(":", 1)[0] for port in COMPOSE["ports"]} == {"127.0.0.1"}
     assert {port.rsplit(":", 1)[1] for port in COMPOSE["ports"]} == {given["port"], given["rest_api_port"]}
+
+
+def test_the_documentation_says_what_the_files_say():
+    text = (SERVING.parents[1] / "docs" / "serving.md").read_text()
+    assert set(re.findall(r"tensorflow/serving:[\w.]+", text)) == {COMPOSE["image"]}
+    help_text = subprocess.run(
+        [sys.executable, str(SERVING / "client.py"), "--help"], capture_output=True, text=True, timeout=60
+    ).stdout
+    used = set(re.findall(r"--(\w+)", "".join(re.findall(r"serving/client\.py(.*)", text))))
+    assert used
+    assert used <= set(re.findall(r"--(?:\[no\])?(\w+)", help_text))
 
 
 def test_the_image_is_no_older_than_the_tensorflow_that_exports():

@@ -29,6 +29,8 @@ FLOORS = [
     ("data",),
     ("analysis",),
     ("training",),
+    ("classifiers",),
+    ("reports",),
     ("evaluation",),
     ("export",),
     ("__init__", "__main__"),
@@ -133,10 +135,15 @@ def test_backend():
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
+EXAMPLES += ["training.averaging", "training.losses"]
+EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports"]
+NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib", "reports": "tensorflow"}
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
 def test_the_examples_run(module, tmp_path, monkeypatch):
+    if module in NEEDED:
+        pytest.importorskip(NEEDED[module])
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"keras_resnet.{module}")
     names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np}

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,9 +14,9 @@ from networks import REDUCED, small, trained
 
 import keras_resnet
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import probabilities_of
 from keras_resnet.data.augmentation import apply, evaluation
 from keras_resnet.export.declared import declared_pixels
-from keras_resnet.export.network import classification
 from keras_resnet.export.saved_model import export_saved_model
 from keras_resnet.preprocessing import NAMED, Preprocessing
 
@@ -104,8 +105,8 @@ def answer(signatures, images, signature="serving_default", name="image_bytes"):
 def expected(network, encoded):
     model, card = network
     images = tf.stack([apply(evaluation(card.preprocessing), image) for image in encoded])
-    outputs = classification(model).predict_on_batch(images)
-    return outputs["probabilities"], outputs["features"]
+    pooled = keras.Model(model.input, model.get_layer("head_pool").output)
+    return probabilities_of(model)(images).numpy(), pooled(images).numpy()
 
 
 def test_each_image_has_its_row(network, signatures):

@@ -1,5 +1,6 @@
 """Classification through a server: by our client, and by one that nobody here wrote."""
 
+import doctest
 import json
 import os
 import shutil
@@ -15,11 +16,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import strategies
+from networks import small
 
-import keras_resnet
-from keras_resnet.cards import Card
+from keras_resnet.data.folders import EXTENSIONS
 from keras_resnet.export.saved_model import export_saved_model
-from keras_resnet.preprocessing import Preprocessing
 
 pytest.importorskip(
     "tensorflow_serving", reason="tensorflow-serving-api, of the extras `serving` and `test`, is absent"
@@ -27,8 +27,11 @@ pytest.importorskip(
 pytest.importorskip("ovmsclient", reason="ovmsclient, of the extra `test`, is absent")
 sys.path.append(str(Path(__file__).parent.parent / "recipes" / "serving"))
 
+import classify as classify_module
+import load as load_module
 import ovmsclient
-from classify import ask_in_parts, classify, find_images
+import transports as transports_module
+from classify import SUFFIXES, ask_in_parts, classify, find_images
 from google.protobuf import text_format
 from load import is_loopback, load_test, percentile
 from serving_engines import SERVING, model_server, reason_to_skip
@@ -37,7 +40,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 from transports import Model, RequestError, connect, with_retries
 
-NAMES = ("cat", "犬", "fish")
+NAMES = {"cat", "犬", "fish"}
 SCHEMES = ("grpc", "http")
 
 
@@ -68,9 +71,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     canned = Canned()
     tf.saved_model.save(canned, folder / "tiny" / "1", signatures={"serving_default": canned.serve})
-    model = keras_resnet.ResNet20(depths=(1, 1, 1), input_shape=(None, None, 3), classes=3)
-    card = Card(network="ResNet20", preprocessing=Preprocessing(image_size=24, resize=28), class_names=NAMES)
-    assert export_saved_model(model, card, folder / "tiny").name == "2"
+    assert export_saved_model(*small(), folder / "tiny").name == "2"
     return folder
 
 
@@ -125,7 +126,7 @@ def test_versions_and_labels(targets, scheme):
     for model in ({"version": 1}, {"label": "stable"}):
         assert predict(targets[scheme], IMAGES[:1], **model)[0].classes == ["stable"]
     for model in ({}, {"version": 2}, {"label": "canary"}):
-        assert set(predict(targets[scheme], IMAGES[:1], **model)[0].classes) == set(NAMES)
+        assert set(predict(targets[scheme], IMAGES[:1], **model)[0].classes) == NAMES
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -255,7 +256,7 @@ def test_a_server_that_stops_in_the_middle(own, scheme, core, tmp_path):
     transport = connect(own[scheme], Model("tiny"))
     ask = lambda images: with_retries(lambda left: transport.predict(images, left), 30, 1, 0.01)  # noqa: E731
     results = list(classify(ask, paths, batch_size=1, top=2))
-    assert len(results[0]["classes"]) == 2
+    assert len(results[0]["predictions"]) == 2
     assert "No such file" in results[1]["error"]
     assert "UNAVAILABLE" in results[2]["error"]
     assert "UNAVAILABLE" in results[3]["error"]
@@ -282,16 +283,17 @@ def pictures(tmp_path_factory):
 def test_the_command_line(targets, scheme, pictures, expected):
     lines = client(f"--target={targets[scheme]}", "--json", "--top=1", "--batch_size=2", pictures, status=1)
     results = [json.loads(line) for line in lines.splitlines()]
-    assert [result["file"] for result in results] == [str(pictures / name) for name in ("b.jpg", "c.png", "more/a.JPG")]
+    named = [str(pictures / name) for name in ("b.jpg", "c.png", "more/a.JPG")]
+    assert [result["image"] for result in results] == named
     assert "decode" in results[1]["error"]
-    (best,) = results[0]["classes"]
+    (best,) = results[0]["predictions"]
     assert best["name"] == expected["classes"][0][0].decode()
-    np.testing.assert_allclose(best["score"], expected["scores"][0][0], rtol=1e-5)
+    np.testing.assert_allclose(best["score"], expected["scores"][0][0], rtol=1e-4)
 
 
 def test_the_command_line_for_people(targets, pictures):
     rest = f"--target={targets['http']}"
-    assert client(rest, "--label=stable", pictures / "b.jpg") == f"{pictures / 'b.jpg'}: stable 1.000\n"
+    assert client(rest, "--label=stable", pictures / "b.jpg") == f"{pictures / 'b.jpg'}\n  100.00%  stable\n"
     assert json.loads(client(rest, "--describe"))["serving_default"]["inputs"] == {"image_bytes": "DT_STRING [-1]"}
     report = json.loads(client(rest, "--load", "--json", "--concurrency=2", "--duration=0.5", pictures))
     assert report["requests"] > 0
@@ -306,7 +308,7 @@ def test_what_the_command_line_refuses(pictures, tmp_path):
     assert "http://HOST:PORT" in client("--target=127.0.0.1:8501", picture, status=1)
     assert "--load_elsewhere" in client("--load", "--target=http://192.0.2.1:8501", picture, status=1)
     dead = client("--target=http://127.0.0.1:9", "--retries=1", picture, status=1)
-    assert dead.startswith(f"{picture}: error: UNAVAILABLE")
+    assert dead.startswith(f"{picture}: UNAVAILABLE")
 
 
 def test_only_loopback_is_loopback(monkeypatch):
@@ -351,5 +353,13 @@ def test_the_load_test_counts():
     assert nothing.p99 is None
 
 
+@pytest.mark.parametrize("module", [classify_module, load_module, transports_module])
+def test_the_examples_run(module):
+    done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert done.attempted
+    assert not done.failed
+
+
 def test_find_images_keeps_a_named_file_of_any_kind(pictures):
+    assert SUFFIXES == EXTENSIONS
     assert find_images([str(pictures / "notes.txt")]) == [pictures / "notes.txt"]

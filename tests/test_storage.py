@@ -85,10 +85,10 @@ def test_a_stream_is_its_seeds_alone(source):
 def test_orders_of_a_stream_have_nothing_to_do_with_one_another():
     """As far as correlations tell: twenty orders of 5000 examples, by epoch and by seed."""
     table = Table(np.zeros((5000, 1), np.uint8), np.arange(5000))
-    dataset = table.stream(1, 0, 0).batch(5000).map(lambda image, label: label)
+    dataset = table.stream(1, 0, 0).batch(5000).map(lambda _, image, label: label)
     orders = [*dataset.take(10).as_numpy_iterator()]
     for seed in range(2, 12):
-        orders.append(next(iter(table.stream(seed, 0, 0).batch(5000).map(lambda image, label: label))).numpy())
+        orders.append(next(iter(table.stream(seed, 0, 0).batch(5000).map(lambda _, image, label: label))).numpy())
     between = np.corrcoef(orders)[np.triu_indices(20, 1)]
     assert np.abs(between).max() < 5 / np.sqrt(5000)
     assert abs(between.mean()) < 5 / np.sqrt(5000 * len(between))
@@ -131,7 +131,7 @@ def test_in_memory_is_the_same_with_random_access(source):
 def test_bytes_with_zeros_at_the_end_are_kept():
     """An array of numpy's own strings would lose them."""
     table = Table(np.array([b"a\0\0", b"\0"], object), np.arange(2))
-    assert [image for image, _ in table.dataset().as_numpy_iterator()] == [b"a\0\0", b"\0"]
+    assert [image for _, image, _ in table.examples().as_numpy_iterator()] == [b"a\0\0", b"\0"]
 
 
 def test_arrays_stay_arrays():
@@ -149,4 +149,4 @@ def test_a_wrong_count_is_an_error_and_not_a_shorter_epoch(tmp_path):
         writer.write(b"0")
         writer.write(b"1")
     with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain 3"):
-        list(Shards((Shard(path, 0, 3),), parse).dataset())
+        list(Shards((Shard(path, 0, 3),), parse).examples())

@@ -1,5 +1,7 @@
 """A whole training run on a folder of pictures, and what a configuration refuses."""
 
+import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,7 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet.cards import open_model
+from keras_resnet.training import checkpoints
 from keras_resnet.training.config import RECIPES, Config
+from keras_resnet.training.finetuning import finetune
 from keras_resnet.training.loop import train
 from keras_resnet.training.strategies import describe, get_strategy
 
@@ -31,8 +36,9 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def test_a_run_leaves_model_log_and_configuration(photos, tmp_path):
-    config = Config(
+@pytest.fixture
+def config(photos):
+    return Config(
         model="ResNet20",
         settings=(("depths", (1, 1, 1)),),
         dataset=str(photos),
@@ -43,19 +49,46 @@ def test_a_run_leaves_model_log_and_configuration(photos, tmp_path):
         epochs=3,
         schedule="one_cycle",
         learning_rate=0.05,
-        warmup_epochs=1,
+        warmup=1 / 3,
         strategy="mirrored",
     )
-    model = train(config, tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["batch_size"] == 8
-    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
-    assert len(log) == 1 + 3
-    columns = dict(zip(log[0].split(","), log[-1].split(",")))
-    assert float(columns["val_accuracy"]) >= 12 / 14
-    assert float(columns["learning_rate"]) < 0.02
-    again = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+
+
+def test_a_run_leaves_what_there_is_to_know_and_is_fine_tuned(config, photos, tmp_path):
+    run = tmp_path / "run"
+    model = train(dataclasses.replace(config, ema=0.5, precise_statistics=6), run, verbose=0)
+    assert json.loads((run / "config.json").read_text())["batch_size"] == 8
+    with (run / "log.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["step"] for row in rows] == ["6", "12", "18"]
+    assert float(rows[-1]["learning_rate"]) < 0.02
+    result = json.loads((run / "result.json").read_text())
+    assert result["examples"] == 14
+    assert result["accuracy"] >= 12 / 14
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    events = tf.data.TFRecordDataset([str(file) for file in (run / "events").iterdir()])
+    tags = {value.tag for event in events for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value}
+    assert tags >= {"training/loss", "validation/accuracy"}
+    again, card = open_model(str(run / "model.keras"))
+    assert card.class_names == ("lying", "standing")
+    assert card.preprocessing.resize == 34
     for own, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
+    assert json.loads((checkpoints.find(run / "checkpoints") / "state.json").read_text())["card"]["class_names"]
+
+    for split in photos.iterdir():  # another task, for which the network has learnt nearly all
+        for name, other in (("lying", "horizontal"), ("standing", "vertical")):
+            (split / name).rename(split / other)
+    frozen = dict(zip((weight.path for weight in again.weights), again.get_weights()))
+    tuned = dataclasses.replace(config, weights=str(run / "model.keras"), learning_rate=1e-3, epochs=1)
+    finetune(tuned, tmp_path / "tuned", head_epochs=2, head_learning_rate=0.1, verbose=0)
+    assert Config.from_json((tmp_path / "tuned" / "config.json").read_text()).preprocessing == "paper"
+    head, _ = open_model(str(tmp_path / "tuned" / "head" / "model.keras"))
+    moved = [w.path for w in head.weights if not np.array_equal(frozen[w.path], keras.ops.convert_to_numpy(w))]
+    assert moved == ["predictions/kernel", "predictions/bias"]
+    _, card = open_model(str(tmp_path / "tuned" / "model.keras"))
+    assert card.class_names == ("horizontal", "vertical")
+    assert json.loads((tmp_path / "tuned" / "result.json").read_text())["accuracy"] >= 12 / 14
 
 
 def test_the_recipe_trains_on_a_folder(photos, tmp_path):
@@ -67,17 +100,36 @@ def test_the_recipe_trains_on_a_folder(photos, tmp_path):
     assert "strategy mirrored: 1 replica on CPU, batch 8 (8 a replica), float32" in result.stdout
     assert "image_size = 32" in result.stdout
     assert (tmp_path / "run" / "model.keras").exists()
+    assert f"python recipes/evaluate.py --model={tmp_path / 'run'}/model.keras --dataset={photos}" in result.stdout
 
 
 def test_recipes_are_the_papers():
-    assert RECIPES["paper"].shorter_sides == (256, 480)
+    paper = RECIPES["paper"]
+    assert paper.shorter_sides == (256, 480)
     assert Config(image_size=32).shorter_sides == (37, 69)
-    rate = RECIPES["paper"].rate(steps_per_epoch=5004)
-    assert [rate(step) for step in (0, 30 * 5004 - 1, 30 * 5004, 90 * 5004)] == [0.1, 0.1, 0.01, 0.1 / 1000]
-    warm = Config(schedule="cosine", warmup_epochs=5, epochs=90).rate(steps_per_epoch=100)
+    assert paper.total_steps(1_281_167) == 600_000
+    rate = paper.rate(600_000)
+    assert [rate(step) for step in (0, 149_999, 150_000, 450_000)] == [0.1, 0.1, 0.01, 0.1 / 1000]
+    rate = RECIPES["cifar-paper"].rate(64_000)
+    assert [rate(step) for step in (0, 31_999, 32_000, 47_999, 48_000)] == [0.1, 0.1, 0.01, 0.01, 0.1 / 100]
+    assert dataclasses.replace(RECIPES["cifar-paper"], steps=None, epochs=2).total_steps(50_000) == 780
+    goyal = RECIPES["goyal90"]
+    rate = goyal.rate(goyal.total_steps(1_281_167))
+    assert [rate(step) for step in (0, 5 * 156, 30 * 156 - 1, 30 * 156, 80 * 156)] == pytest.approx(
+        [0.1, 3.2, 3.2, 0.32, 0.0032]
+    )
+    warm = Config(schedule="cosine", warmup=0.1).rate(1000)
     assert warm(0) == 0
-    assert warm(250) == pytest.approx(warm(500) / 2)
-    assert warm(9000) == pytest.approx(0)
+    assert warm(50) == pytest.approx(warm(100) / 2)
+    assert warm(1000) == pytest.approx(0)
+
+
+def test_a_configuration_survives_json():
+    for config in RECIPES.values():
+        assert Config.from_json(config.to_json()) == config
+    assert RECIPES["demo"].differences(dataclasses.replace(RECIPES["demo"], epochs=5, data_dir="x")) == [
+        "epochs: 4 -> 5"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +137,8 @@ def test_recipes_are_the_papers():
     [
         (lambda: Config(schedule="cosin"), "'cosine'"),
         (lambda: Config(image_size=300, low=256), "image_size=300"),
+        (lambda: Config(boundaries=(0.5, 0.25)), "0.25"),
+        (lambda: Config(warmup=5), "`warmup` is a share"),
         (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),
         (lambda: get_strategy("miror"), "'mirrored'"),
     ],

@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_resnet.data.color import (
@@ -42,7 +44,7 @@ from keras_resnet.data.geometry import (
 from keras_resnet.data.mixing import CutMix, Either, Mixing, MixUp
 from keras_resnet.data.parts import Affine, Affinity, Geometric, Part, Random
 from keras_resnet.data.windows import View, decode, render
-from keras_resnet.preprocessing import NAMED, Preprocessing
+from keras_resnet.preprocessing import Preprocessing, named
 
 __all__ = [
     "CIFAR10_MEAN",
@@ -72,6 +74,7 @@ __all__ = [
     "evaluation",
     "example_keys",
     "for_device",
+    "front",
     "inception",
     "mean_image",
     "modern",
@@ -83,6 +86,7 @@ __all__ = [
 ]
 
 Stack = tuple[Part, ...]
+_ON_DEVICE = (Normalize, ReverseChannels)
 
 
 @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and tracing takes half as long
@@ -156,9 +160,10 @@ def split(stack: Sequence[Part], encoded: bool = True) -> tuple[Stack, Stack]:
 
 
 def for_device(stack: Sequence[Part]) -> tuple[Stack, Stack]:
-    """Splits a stack into what gives uint8, and the normalisation that is left to the device.
+    """Splits a stack into what gives uint8, and the normalisation that is left to the device (see `front`).
 
-    The images are rounded (by less than half a grey level) and clipped to 0 to 255 on the way.
+    The images are rounded (by less than half a grey level) and clipped to 0 to 255 on the way. What mixes images stays
+    on the host: a weighted mean of images and their normalisation can be done in either order.
 
     Example:
     >>> host, device = for_device(paper_imagenet())
@@ -167,9 +172,38 @@ def for_device(stack: Sequence[Part]) -> tuple[Stack, Stack]:
     """
     stack = tuple(stack)
     at = len(stack)
-    while at and isinstance(stack[at - 1], (Normalize, ReverseChannels)):
+    while at and isinstance(stack[at - 1], (*_ON_DEVICE, Mixing)):
         at -= 1
-    return (*stack[:at], ToUint8()), stack[at:]
+    host = stack[:at] + tuple(part for part in stack[at:] if isinstance(part, Mixing))
+    if any(isinstance(part, _ON_DEVICE) for part in host):
+        raise ValueError(
+            f"Images cannot be uint8 on the way to the device if a part follows the normalisation. Received: {stack}."
+        )
+    return (*host, ToUint8()), tuple(part for part in stack[at:] if isinstance(part, _ON_DEVICE))
+
+
+def front(device_stack: Sequence[Part], shape: tuple[int | None, ...] = (None, None, 3)) -> keras.Model:
+    """What is left to the device, as layers to put before a network: `network(front(device)(images))`.
+
+    Args:
+        device_stack: the second of what `for_device` returns.
+        shape: of one image.
+
+    Returns:
+        A model without weights from uint8 images to float32. It needs Keras alone, and saves with what it is put into.
+
+    Example:
+    >>> front(for_device(paper_imagenet())[1])(np.full((1, 2, 2, 3), 200, "uint8")).numpy()[0, 0, 0].round(2)
+    array([76.32, 83.72, 96.47], dtype=float32)
+    """
+    images = keras.Input(shape, dtype="uint8")
+    x = keras.ops.cast(images, "float32")
+    for part in device_stack:
+        if isinstance(part, ReverseChannels):
+            x = keras.ops.flip(x, axis=-1)
+        else:
+            x = (x - np.float32(part.mean)) / np.float32(part.std)
+    return keras.Model(images, x, name="front")
 
 
 def paper_imagenet(
@@ -205,14 +239,14 @@ def modern(size: int = 224, magnitude: float = 0.5, preprocessing: Preprocessing
 
 def evaluation(preprocessing: Preprocessing | str = "torch") -> Stack:
     """What published accuracies of one crop are measured with: shorter side, centre, normalisation."""
-    found = _preprocessing(preprocessing)
+    found = named(preprocessing)
     resize = Resize(found.resize, found.interpolation, antialias=True)
     return (resize, CenterCrop(found.image_size), *normalization(found))
 
 
 def ten_crops(preprocessing: Preprocessing | str = "torch") -> Stack:
     """The paper's first test: `(10, size, size, 3)` of each image; the softmax is averaged over the ten."""
-    found = _preprocessing(preprocessing)
+    found = named(preprocessing)
     resize = Resize(found.resize, found.interpolation, antialias=True)
     return (resize, TenCrops(found.image_size), *normalization(found))
 
@@ -221,7 +255,7 @@ def multi_scale(
     preprocessing: Preprocessing | str = "torch", sides: Sequence[int] = (224, 256, 384, 480, 640)
 ) -> tuple[Stack, ...]:
     """The paper's second test, a stack for each scale: whole images, their shorter side as said, for a dense head."""
-    found = _preprocessing(preprocessing)
+    found = named(preprocessing)
     return tuple((Resize(side, found.interpolation, antialias=True), *normalization(found)) for side in sides)
 
 
@@ -269,7 +303,8 @@ def _check(stack: Stack, images: tf.Tensor, key: Any, labels: Any) -> None:
 
 def _check_draws(stack: Stack) -> None:
     seen = set()
-    for part in stack:
+    choices = [mixing for part in stack if isinstance(part, Either) for mixing in part.mixings]
+    for part in (*stack, *choices):
         if isinstance(part, Random):
             name = (type(part).__name__, part.salt)
             if name in seen:
@@ -278,11 +313,3 @@ def _check_draws(stack: Stack) -> None:
                     f"Received: two {name[0]} with salt={name[1]}."
                 )
             seen.add(name)
-
-
-def _preprocessing(preprocessing: Preprocessing | str) -> Preprocessing:
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {tuple(NAMED)}. Received: {preprocessing!r}.")
-        return NAMED[preprocessing]
-    return preprocessing

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_resnet.data import draws
 from keras_resnet.data.geometry import check_box, check_rate, random_box
 from keras_resnet.data.parts import Affine, Affinity, Part, Random, refuse_batch
-from keras_resnet.preprocessing import NAMED, Preprocessing
+from keras_resnet.preprocessing import NAMED, Preprocessing, named
 
 IMAGENET_MEAN = NAMED["torch"].mean
 # Of the 50,000 training images.
@@ -271,10 +271,7 @@ def normalization(preprocessing: Preprocessing | str = "torch") -> tuple[Part, .
     >>> normalization("caffe")
     (ReverseChannels(), Normalize(mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)))
     """
-    if isinstance(preprocessing, str):
-        if preprocessing not in NAMED:
-            raise ValueError(f"`preprocessing` must be one of {tuple(NAMED)}. Received: {preprocessing!r}.")
-        preprocessing = NAMED[preprocessing]
+    preprocessing = named(preprocessing)
     reverse = (ReverseChannels(),) if preprocessing.channel_order == "bgr" else ()
     return (*reverse, Normalize(preprocessing.mean, preprocessing.std))
 

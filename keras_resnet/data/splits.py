@@ -11,6 +11,10 @@ _BOUND = r"-?(?:\d+|\d{1,2}(?:\.\d+)?%|100(?:\.0+)?%)"
 _SPLIT = re.compile(rf"([^\[\]:]+)(?:\[({_BOUND})?:({_BOUND})?\])?")
 
 
+class NoSuchSplit(ValueError):
+    """The data has no split of this name."""
+
+
 def parse(split: str) -> tuple[str, Callable[[int], tuple[int, int]]]:
     """Splits `train[:90%]` into the name of the split and a function that says which examples are meant.
 
@@ -60,6 +64,9 @@ def find(wanted: str, available: Collection[str]) -> str:
     Returns:
         The wanted name itself where it is there, or else the first of its synonyms that is.
 
+    Raises:
+        NoSuchSplit: if there is neither.
+
     Example:
     >>> find("validation", ["train", "val"])
     'val'
@@ -72,7 +79,7 @@ def find(wanted: str, available: Collection[str]) -> str:
         if name in by_lower_case:
             return by_lower_case[name]
     hint = f" A part of one can serve: '{min(available)}[90%:]'." if len(available) == 1 else ""
-    raise ValueError(f"There is no such split; there are {sorted(available)}.{hint} Received: split={wanted!r}.")
+    raise NoSuchSplit(f"There is no such split; there are {sorted(available)}.{hint} Received: split={wanted!r}.")
 
 
 def _position(bound: str, count: int) -> int:

@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_TAKEN_AT_ONCE = 256
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -57,7 +59,7 @@ class Source:
 
     def dataset(self) -> "tf.data.Dataset":
         """Returns a `tf.data.Dataset` of all pairs of image and label, once, in the order in which they are stored."""
-        return self.storage.dataset()
+        return self._pairs(self.examples())
 
     def stream(self, seed: int, start: int = 0, buffer: int = 8192) -> "tf.data.Dataset":
         """Returns an endless `tf.data.Dataset` of shuffled pairs of image and label.
@@ -73,7 +75,43 @@ class Source:
             buffer: how many examples to shuffle among where there is no random access; where there is, an epoch is
                 shuffled as a whole.
         """
-        return self.storage.stream(seed, start, buffer)
+        return self._pairs(self.storage.stream(seed, start, buffer))
+
+    def examples(self) -> "tf.data.Dataset":
+        """Returns what `dataset` does, before images are read: triples of number, image (see `read`) and label."""
+        return self.storage.examples()
+
+    def batches(
+        self, seed: int, size: int, start_step: int = 0, buffer: int = 8192, scattered: bool = False
+    ) -> "tf.data.Dataset":
+        """Returns the examples of `stream` in batches, before images are read.
+
+        Args:
+            seed: as in `stream`.
+            size: examples in each batch.
+            start_step: how many batches to leave out at the front.
+            buffer: as in `stream`.
+            scattered: whether several workers of the tf.data service share out the examples among them. Each epoch has
+                each example once, but the order is another, and epochs of shards overlap a little.
+
+        Returns:
+            An endless `tf.data.Dataset` of serial numbers, images (see `read`) and labels, each of shape `(size,)`. A
+            serial number is `epoch * num_examples + number`, where the number is the example's own.
+        """
+        return self.storage.batches(seed, size, start_step, buffer, scattered)
+
+    def read(self, image: "tf.Tensor") -> "tf.Tensor":
+        """Reads an image of `examples` or `batches`: where that is a path, the file."""
+        return self.storage.read(image)
+
+    def names(self, numbers: "tf.Tensor") -> "tf.Tensor":
+        """Where examples are, in words, as string tensor: for messages."""
+        return self.storage.names(numbers)
+
+    def _pairs(self, examples: "tf.data.Dataset") -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        return examples.map(lambda _, image, label: (self.read(image), label), tf.data.AUTOTUNE, deterministic=True)
 
     def share(self, index: int, count: int) -> "Source":
         """Returns one of `count` equal parts of the source, which follow one another: one for each of as many workers.
@@ -118,44 +156,59 @@ class Table:
         """Returns the table of a range of rows."""
         return dataclasses.replace(self, images=self.images[start:stop], labels=self.labels[start:stop])
 
-    def dataset(self) -> "tf.data.Dataset":
-        """See `Source.dataset`."""
+    def examples(self) -> "tf.data.Dataset":
+        """See `Source.examples`."""
         import tensorflow as tf
 
-        return _counted(self._read(tf.data.Dataset.range(len(self))), len(self))
+        # Taken one at a time, small images would come ten times slower.
+        rows = tf.data.Dataset.range(len(self)).batch(_TAKEN_AT_ONCE)
+        return _counted(rows.map(self._taker()).unbatch(), len(self))
 
     def stream(self, seed: int, start: int, buffer: int) -> "tf.data.Dataset":
-        """See `Source.stream`."""
+        """See `Source.stream`; triples, as those of `Source.batches`."""
+        step, offset = divmod(start, _TAKEN_AT_ONCE)
+        return self.batches(seed, _TAKEN_AT_ONCE, step, buffer).unbatch().skip(offset)
+
+    def batches(self, seed: int, size: int, start_step: int, buffer: int, scattered: bool = False) -> "tf.data.Dataset":
+        """See `Source.batches`."""
         import tensorflow as tf
 
-        del buffer
-        first, offset = divmod(start, len(self))
+        del buffer, scattered  # Any step can be made anywhere.
+        take = self._taker()
 
-        def epoch(number):
-            rows = _permutation(len(self), seed, number)
-            return tf.data.Dataset.from_tensor_slices(rows[tf.where(number == first, offset, 0) :])
+        def batch(step):
+            epoch, place = _divmod(step * size + tf.range(size, dtype=tf.int64), len(self))
+            rows = _permuted(place, len(self), seed, epoch)
+            return epoch * len(self) + rows, *take(rows)[1:]
 
-        return self._read(tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch))
+        return tf.data.Dataset.range(start_step, tf.int64.max).map(batch, tf.data.AUTOTUNE, deterministic=True)
+
+    def read(self, image: "tf.Tensor") -> "tf.Tensor":
+        """See `Source.read`."""
+        import tensorflow as tf
+
+        return tf.io.read_file(image) if self.are_paths else image
+
+    def names(self, numbers: "tf.Tensor") -> "tf.Tensor":
+        """See `Source.names`."""
+        import tensorflow as tf
+
+        if self.are_paths:
+            return tf.gather(tf.constant(self.images, tf.string), numbers)
+        return tf.strings.join(["image ", tf.strings.as_string(numbers)])
 
     def in_memory(self) -> "Table":
         """See `Source.in_memory`."""
-        return _table_of(self.dataset()) if self.are_paths else self
+        return _table_of(self.examples(), self.read) if self.are_paths else self
 
-    def _read(self, rows: "tf.data.Dataset") -> "tf.data.Dataset":
+    def _taker(self) -> Callable:
+        """The function from rows to rows, images and labels."""
         import tensorflow as tf
 
         with tf.device("CPU"):  # Not to the accelerator's memory: tf.data reads it from here.
             images = tf.constant(self.images, tf.string if self.images.dtype == object else None)
             labels = tf.constant(self.labels, tf.int64)
-
-        def take(rows):
-            return tf.gather(images, rows), tf.gather(labels, rows)
-
-        def read(path, label):
-            return tf.io.read_file(path), label
-
-        pairs = rows.batch(256).map(take).unbatch()  # Taken one at a time, small images would come ten times slower.
-        return pairs.map(read, tf.data.AUTOTUNE, deterministic=True) if self.are_paths else pairs
+        return lambda rows: (rows, tf.gather(images, rows), tf.gather(labels, rows))
 
 
 class Shard(NamedTuple):
@@ -191,45 +244,86 @@ class Shards:
             before += take
         return dataclasses.replace(self, shards=tuple(parts))
 
-    def dataset(self) -> "tf.data.Dataset":
-        """See `Source.dataset`."""
+    def examples(self) -> "tf.data.Dataset":
+        """See `Source.examples`."""
         import tensorflow as tf
 
         shards = tf.data.Dataset.from_tensor_slices(self._columns())
         return _counted(self._parsed(shards.flat_map(_records)), len(self))
 
     def stream(self, seed: int, start: int, buffer: int) -> "tf.data.Dataset":
-        """See `Source.stream`."""
+        """See `Source.stream`; triples, as those of `Source.batches`."""
         import tensorflow as tf
 
-        columns, count = tuple(map(tf.constant, self._columns())), len(self.shards)
+        first, offset = divmod(start, len(self))
 
         def epoch(number):
-            order = _permutation(count, seed, number)
-            shards = tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in columns))
-            records = shards.interleave(
-                _records, cycle_length=min(count, 16), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-            )
-            # tf.data mixes in the graph's seed, by default the process's: here the order is to be our seed's alone.
-            tf.compat.v1.get_default_graph().seed = 1
-            key = _random_bits([], seed, number)
-            return records.shuffle(min(buffer, len(self)), seed=key, reshuffle_each_iteration=False)
+            turns = number * len(self.shards) + tf.range(len(self.shards), dtype=tf.int64)
+            return self._shuffled(tf.data.Dataset.from_tensor_slices(turns), seed, number, buffer)
 
-        first, offset = divmod(start, len(self))
         return self._parsed(tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch).skip(offset))
+
+    def batches(self, seed: int, size: int, start_step: int, buffer: int, scattered: bool = False) -> "tf.data.Dataset":
+        """See `Source.batches`."""
+        import tensorflow as tf
+
+        if scattered:  # What the service shares out are the elements of the first dataset: here, shards.
+            turns = tf.data.Dataset.range(start_step * size // len(self) * len(self.shards), tf.int64.max)
+            triples = self._parsed(self._shuffled(turns, seed, 0, buffer))
+        else:
+            triples = self.stream(seed, start_step * size, buffer)
+        return triples.batch(size, drop_remainder=True)
+
+    def read(self, image: "tf.Tensor") -> "tf.Tensor":
+        """See `Source.read`: here images come with their records."""
+        return image
+
+    def names(self, numbers: "tf.Tensor") -> "tf.Tensor":
+        """See `Source.names`."""
+        import tensorflow as tf
+
+        paths, skips, _, before = self._columns()
+        shard = tf.searchsorted(before, numbers, side="right") - 1
+        record = tf.strings.as_string(numbers - tf.gather(before, shard) + tf.gather(skips, shard))
+        return tf.strings.join(["record ", record, " (from 0) of ", tf.gather(tf.constant(paths), shard)])
 
     def in_memory(self) -> "Table":
         """See `Source.in_memory`."""
-        return _table_of(self.dataset())
+        return _table_of(self.examples(), self.read)
 
-    def _columns(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+    def _columns(self) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+        """Of each shard: its path, what to skip and to take, and how many examples come before."""
         paths, skips, takes = zip(*self.shards)
-        return list(paths), np.array(skips, np.int64), np.array(takes, np.int64)
+        return list(paths), np.array(skips), np.array(takes), np.cumsum([0, *takes[:-1]])
+
+    def _shuffled(self, turns: "tf.data.Dataset", seed: int, epoch: "tf.Tensor", buffer: int) -> "tf.data.Dataset":
+        """Pairs of serial number and record; `turns` number the shards through all epochs."""
+        import tensorflow as tf
+
+        from keras_resnet.data import draws
+
+        columns, count = tuple(map(tf.constant, self._columns())), len(self.shards)
+
+        def shard(turn):
+            epoch, place = _divmod(turn, count)
+            path, skip, take, before = (tf.gather(column, _permuted(place, count, seed, epoch)) for column in columns)
+            return _records(path, skip, take, epoch * len(self) + before)
+
+        records = turns.interleave(
+            shard, cycle_length=min(count, 16), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        # tf.data mixes in the graph's seed, by default the process's: here the order is to be our seed's alone.
+        tf.compat.v1.get_default_graph().seed = 1
+        key = tf.bitcast(draws.example_keys(seed, epoch, -2), tf.int64)
+        return records.shuffle(min(buffer, len(self)), seed=key, reshuffle_each_iteration=False)
 
     def _parsed(self, records: "tf.data.Dataset") -> "tf.data.Dataset":
         import tensorflow as tf
 
-        return records.map(self.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        def parse(number, record):
+            return number, *self.parse(record)
+
+        return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _counted(dataset: "tf.data.Dataset", count: int) -> "tf.data.Dataset":
@@ -239,28 +333,36 @@ def _counted(dataset: "tf.data.Dataset", count: int) -> "tf.data.Dataset":
     return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
-def _permutation(count: int, seed: int, epoch: "tf.Tensor") -> "tf.Tensor":
-    """The numbers below `count` in an order of the seed's and the epoch's own."""
+def _divmod(number: "tf.Tensor", by: int) -> tuple["tf.Tensor", "tf.Tensor"]:
+    return number // by, number % by
+
+
+def _permuted(place: "tf.Tensor", count: int, seed: int, epoch: "tf.Tensor") -> "tf.Tensor":
+    """What stands at a place (or at places) of the numbers below `count` in the order of a seed and an epoch.
+
+    A cipher (RandomIndexShuffle), so that no order needs to be made, or kept, as a whole.
+    """
     import tensorflow as tf
 
-    return tf.argsort(_random_bits([count], seed, epoch))
+    from keras_resnet.data import draws
+
+    keys = draws.bits(draws.example_keys(seed, epoch, -1), 2)
+    keys = tf.reshape(tf.bitcast(keys, tf.int32), (*place.shape, 4))[..., :3]
+    last = tf.constant(count - 1, tf.int64)
+    return tf.raw_ops.RandomIndexShuffle(index=place, seed=keys, max_index=last, rounds=4)
 
 
-def _random_bits(shape: list[int], seed: int, epoch: "tf.Tensor") -> "tf.Tensor":
-    """Integers of 64 random bits, which are a function of the seed and the epoch."""
+def _records(path: "tf.Tensor", skip: "tf.Tensor", take: "tf.Tensor", before: "tf.Tensor") -> "tf.data.Dataset":
+    """The serialised records of one shard, numbered from `before`."""
     import tensorflow as tf
 
-    return tf.random.stateless_uniform(shape, [seed, epoch], None, None, tf.int64, alg="philox")
+    return tf.data.TFRecordDataset(path, buffer_size=1 << 20).skip(skip).take(take).enumerate(before)
 
 
-def _records(path: "tf.Tensor", skip: "tf.Tensor", take: "tf.Tensor") -> "tf.data.Dataset":
-    """The serialised records of one shard."""
+def _table_of(examples: "tf.data.Dataset", read: Callable) -> Table:
+    """The table of all examples, which are encoded images."""
     import tensorflow as tf
 
-    return tf.data.TFRecordDataset(path, buffer_size=1 << 20).skip(skip).take(take)
-
-
-def _table_of(dataset: "tf.data.Dataset") -> Table:
-    """The table of all examples of a dataset of encoded images."""
-    images, labels = zip(*dataset.batch(1024).as_numpy_iterator())
+    pairs = examples.map(lambda _, image, label: (read(image), label), tf.data.AUTOTUNE, deterministic=True)
+    images, labels = zip(*pairs.batch(1024).as_numpy_iterator())
     return Table(np.concatenate(images), np.concatenate(labels))

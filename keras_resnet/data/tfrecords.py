@@ -17,15 +17,18 @@ from keras_resnet.data.storage import Shard, Shards, Source
 if TYPE_CHECKING:
     import tensorflow as tf
 
+LABELS = "labels.txt"  # TF-Slim's: a line "label:name" for each class
 _FILE = re.compile(r".*\.tfrecords?|(?P<rest>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 
 
 def open_tfrecords(path: str, split: str, num_classes: int | None = None, label_offset: int | None = None) -> Source:
     """Opens a folder of TFRecord files such as `train-00000-of-01024`.
 
-    What split a file belongs to is a word of its name, or the folder it is in; if no file tells, all are "train". Every
-    label in the files is looked at to find out what is not said of `num_classes` and `label_offset`. Say both for large
-    data: then only the lengths of the records are read at once, and labels are checked as they come.
+    What split a file belongs to is a word of its name, or the folder it is in; if no file tells, all are "train". If
+    there is a `labels.txt` with a line "label:name" for each class (as TF-Slim and `prepare.pack` write it), that says
+    which classes there are. Otherwise every label in the files is looked at to find out what is not said of
+    `num_classes` and `label_offset`. Say both for large data: then only the lengths of the records are read at once,
+    and labels are checked as they come.
 
     Args:
         path: the folder, local or with a scheme.
@@ -48,7 +51,9 @@ def open_tfrecords(path: str, split: str, num_classes: int | None = None, label_
     shards = tuple(Shard(file, 0, count) for file, count in zip(layout[split], counts) if count)
     if not shards:
         raise ValueError(f"The files of this split hold no records. Received: split={split!r} of {path}.")
-    names = {}
+    names = _names(path)
+    if names and num_classes is None and label_offset is None:
+        num_classes, label_offset = len(names), min(names)
     if num_classes is None or label_offset is None:
         names = _survey([file for of_split in layout.values() for file in of_split])
         num_classes, label_offset = _numbering(sorted(names), num_classes, label_offset)
@@ -92,6 +97,14 @@ def _files_by_split(path: str) -> dict[str, list[str]]:
     for names in (by_split := by_split or {"train": unnamed}).values():
         _check_complete(path, names)
     return {split: [files.join(path, name) for name in names] for split, names in by_split.items()}
+
+
+def _names(path: str) -> dict[int, str]:
+    """The names in `labels.txt` by label; none if there is no such file, or if it has gaps."""
+    file = files.join(path, LABELS)
+    lines = files.read_bytes(file).decode().splitlines() if files.exists(file) else []
+    names = {int(label): name for label, _, name in (line.partition(":") for line in lines if line)}
+    return names if names and sorted(names) == list(range(min(names), min(names) + len(names))) else {}
 
 
 def _check_complete(path: str, names: list[str]) -> None:

@@ -225,7 +225,9 @@ def _resample(view: View, at: Samples, pixels: tf.Tensor, begin: tf.Tensor, end:
         box = tf.reshape(tf.cast(box, tf.float32), (1, 4))
         if view.mirror is not None:
             box = tf.gather(box, tf.where(view.mirror, [0, 3, 2, 1], [0, 1, 2, 3]), axis=1)
-        return tf.raw_ops.CropAndResize(image=pixels[tf.newaxis], boxes=box, box_ind=[0], crop_size=size)[0]
+        return tf.raw_ops.CropAndResize(
+            image=tf.cast(pixels, tf.float32)[tf.newaxis], boxes=box, box_ind=[0], crop_size=size
+        )[0]
 
     # A sample on the very edge might be rounded to beyond it, and would be black. One sample is placed otherwise.
     to_edges = tf.stack([at.first, tf.cast(view.extent - 1, tf.float64) - at.last, tf.cast(size - 1, tf.float64)])

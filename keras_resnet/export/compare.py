@@ -7,13 +7,20 @@ import keras
 import numpy as np
 
 from keras_resnet.cards import Card
-from keras_resnet.export.network import classification
+from keras_resnet.classifiers import probabilities_of
 from keras_resnet.preprocessing import preprocess_input
 
 _CLEAR = 0.2  # an image is clear where the best class leads by this much
 _CLEAR_AGREEMENT = 0.9
 
 Classifier = Callable[[np.ndarray], np.ndarray]
+
+
+class Examples(NamedTuple):
+    """Images to compare on, and what the network says to them."""
+
+    images: np.ndarray  # uint8 (n, size, size, 3)
+    probabilities: np.ndarray  # (n, classes)
 
 
 class Comparison(NamedTuple):
@@ -58,6 +65,17 @@ def compare(expected: np.ndarray, received: np.ndarray, tolerance: float, name: 
     return result
 
 
+def examples(model: keras.Model, card: Card, images: np.ndarray | None = None) -> Examples:
+    """Examples of a network; of pictures drawn at random if there are no images.
+
+    Example:
+    >>> examples(keras_resnet.ResNet20(), default_card("ResNet20", NAMED["cifar10"], 10)).probabilities.shape
+    (16, 10)
+    """
+    images = pictures(card) if images is None else images
+    return Examples(images, classifier(model, card)(images))
+
+
 def classifier(model: keras.Model, card: Card) -> Classifier:
     """The network itself as a function of uint8 images `(n, size, size, 3)` to probabilities `(n, classes)`.
 
@@ -66,13 +84,8 @@ def classifier(model: keras.Model, card: Card) -> Classifier:
     >>> run(np.zeros((2, 32, 32, 3), "uint8")).shape
     (2, 10)
     """
-    network = classification(model)
-
-    def run(images):
-        images = preprocess_input(images, card.preprocessing, "channels_last")
-        return network.predict_on_batch(images)["probabilities"]
-
-    return run
+    run = probabilities_of(model)
+    return lambda images: run(preprocess_input(images, card.preprocessing, "channels_last")).numpy()
 
 
 def pictures(card: Card, count: int = 16) -> np.ndarray:

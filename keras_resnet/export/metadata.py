@@ -1,7 +1,7 @@
 """The standard metadata of a TFLite file: what goes in, and what the outputs are called.
 
-MediaPipe, Android Studio and ML Kit read it. It is a flatbuffer within the file's own, and the labels are a zip archive
-after its end, which readers of flatbuffers do not look at.
+MediaPipe, Android Studio and ML Kit read it. It is a flatbuffer within the file's own. The labels, and our card, are a
+zip archive after its end, which readers of flatbuffers do not look at.
 """
 
 import io
@@ -10,7 +10,7 @@ import zipfile
 import flatbuffers
 import numpy as np
 
-from keras_resnet.cards import Card
+from keras_resnet.cards import CARD_MEMBER, Card
 
 _LABELS = "labels.txt"
 _NAME = b"TFLITE_METADATA"
@@ -74,6 +74,7 @@ def _archive(card: Card) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr(_LABELS, "".join(f"{name}\n" for name in card.class_names))
+        archive.writestr(CARD_MEMBER, card.to_json())
     return content.getvalue()
 
 

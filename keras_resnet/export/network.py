@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import gives_logits
 from keras_resnet.export.folding import fold_batch_norms
 
 
@@ -32,29 +33,18 @@ def frozen_network(model: keras.Model, card: Card, dtype: str = "float32", fold:
     check(model, card)
     if not fold and dtype != "float32":
         raise ValueError(f"Another `dtype` needs fold=True. Received: dtype={dtype!r}, fold=False.")
-    network = classification(fold_batch_norms(model, dtype) if fold else model)
+    model = fold_batch_norms(model, dtype) if fold else model
+    network = keras.Model(model.input, [model.get_layer("head_pool").output, model.output])
     weights = [(variable, keras.ops.convert_to_numpy(variable)) for variable in network.variables]
     size = card.preprocessing.image_size
 
     @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32, name="normalised")])
     def run(images):
         with keras.StatelessScope([(variable, tf.constant(values)) for variable, values in weights]):
-            return network(images, training=False)
+            features, scores = network(images, training=False)
+        return {"features": features, "probabilities": tf.nn.softmax(scores) if gives_logits(model) else scores}
 
     return run.get_concrete_function()
-
-
-def classification(model: keras.Model) -> keras.Model:
-    """The same layers with two outputs: the pooled `features`, and `probabilities` even where the head gives logits.
-
-    Example:
-    >>> sorted(classification(keras_resnet.ResNet20()).output)
-    ['features', 'probabilities']
-    """
-    scores = model.output
-    if model.get_layer("predictions").activation is keras.activations.linear:
-        scores = keras.layers.Softmax(dtype="float32")(scores)
-    return keras.Model(model.input, {"features": model.get_layer("head_pool").output, "probabilities": scores})
 
 
 def check(model: keras.Model, card: Card) -> None:

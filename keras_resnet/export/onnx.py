@@ -8,16 +8,17 @@ import keras
 import numpy as np
 
 from keras_resnet.cards import Card
-from keras_resnet.export.compare import Comparison, classifier, compare, pictures
+from keras_resnet.classifiers import gives_logits
+from keras_resnet.export.compare import Comparison, Examples, compare, examples
 from keras_resnet.export.folding import fold_batch_norms
-from keras_resnet.export.network import check, classification
+from keras_resnet.export.network import check
 from keras_resnet.preprocessing import preprocess_input
 
 _TOLERANCE = 1e-3
 
 
 def export_onnx(
-    model: keras.Model, card: Card, path: str | os.PathLike, *, images: np.ndarray | None = None
+    model: keras.Model, card: Card, path: str | os.PathLike, *, compared: Examples | None = None
 ) -> Comparison:
     """Writes an ONNX file of uint8 images `(n, size, size, 3)` to probabilities, and compares it with the network.
 
@@ -25,7 +26,7 @@ def export_onnx(
         model: a network of this package with its top.
         card: its card.
         path: the file. It appears after it has passed the comparison.
-        images: uint8 images to compare on; pictures drawn at random if None.
+        compared: what to compare on: see `compare.examples`; pictures drawn at random if None.
 
     Returns:
         How far the file's answers lie from the network's.
@@ -41,15 +42,16 @@ def export_onnx(
     check(model, card)
     size, path = card.preprocessing.image_size, Path(path)
     image = keras.Input((size, size, 3), dtype="uint8", name="image")
-    network = classification(fold_batch_norms(model))
-    outputs = network(preprocess_input(image, card.preprocessing, "channels_last"))
-    images = pictures(card) if images is None else images
+    outputs = fold_batch_norms(model)(preprocess_input(image, card.preprocessing, "channels_last"))
+    if gives_logits(model):
+        outputs = keras.layers.Softmax()(outputs)
+    images, expected = compared or examples(model, card)
     part = path.with_name(f".{os.getpid()}-{path.name}")
-    exported = keras.Model(image, outputs["probabilities"])
+    exported = keras.Model(image, outputs)
     exported(images[:1])  # the exporter wants a model that has been called
     try:
         exported.export(part, format="onnx", verbose=False)
-        result = compare(classifier(model, card)(images), open_onnx(part)(images), _TOLERANCE, path.name)
+        result = compare(expected, open_onnx(part)(images), _TOLERANCE, path.name)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -13,10 +13,11 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import probabilities_of
 from keras_resnet.data.augmentation import apply, evaluation
 from keras_resnet.export.compare import compare, pictures
 from keras_resnet.export.declared import declared_pixels
-from keras_resnet.export.network import classification, frozen_network
+from keras_resnet.export.network import frozen_network
 from keras_resnet.export.warmup import write_warmup_requests
 
 # What is allowed for probabilities, by what the network computes in.
@@ -90,7 +91,7 @@ def export_saved_model(
 def _check(folder: Path, model: keras.Model, card: Card, tolerance: float) -> None:
     encoded = [tf.io.encode_png(picture) for picture in pictures(card, 4)]
     images = tf.stack([apply(evaluation(card.preprocessing), image) for image in encoded])
-    expected = classification(model).predict_on_batch(images)["probabilities"]
+    expected = probabilities_of(model)(images).numpy()
     loaded = tf.saved_model.load(folder)
     received = loaded.signatures["serving_default"](image_bytes=tf.stack(encoded))["probabilities"].numpy()
     compare(expected, received, tolerance, f"the SavedModel of {card.network}")

@@ -5,7 +5,7 @@ before it appears under its name.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnet.cards import Card
+from keras_resnet.classifiers import run_tflite
 from keras_resnet.data.augmentation import Stack, apply, evaluation, for_device
 from keras_resnet.data.storage import Source
-from keras_resnet.export.compare import Comparison, classifier, compare, pictures
+from keras_resnet.export.compare import Comparison, Examples, compare, examples
 from keras_resnet.export.metadata import add_metadata
 from keras_resnet.export.network import frozen_network
 from keras_resnet.preprocessing import preprocess_input
@@ -46,7 +47,7 @@ def export_tflite(
     quantize: str = "none",
     *,
     calibration: Iterable[np.ndarray] | None = None,
-    images: np.ndarray | None = None,
+    compared: Examples | None = None,
     dynamic_batch: bool = False,
     uint8_output: bool = False,
 ) -> Comparison:
@@ -58,7 +59,7 @@ def export_tflite(
         path: the file. It appears after it has passed the comparison.
         quantize: `"none"` (float32), `"float16"` (half the size), `"dynamic"` (int8 weights) or `"int8"` (all int8).
         calibration: for `"int8"`: uint8 images `(size, size, 3)`, of the training set: see `calibration_images`.
-        images: uint8 images `(n, size, size, 3)` to compare on; pictures drawn at random if None.
+        compared: what to compare on: see `compare.examples`; pictures drawn at random if None.
         dynamic_batch: whether an interpreter may resize the input to any batch; else the batch is 1.
         uint8_output: for `"int8"`: probabilities as uint8 (times 1/256) instead of float32.
 
@@ -91,50 +92,12 @@ def export_tflite(
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         part.write_bytes(add_metadata(converter.convert(), card))
-        images = pictures(card) if images is None else images
-        answers = classifier(model, card)(images), open_tflite(part)(images)
-        result = compare(*answers, QUANTIZATIONS[quantize].tolerance, path.name)
+        images, expected = compared or examples(model, card)
+        result = compare(expected, run_tflite(part)[0](images), QUANTIZATIONS[quantize].tolerance, path.name)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return result
-
-
-def open_tflite(path: str | os.PathLike, threads: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """Opens an exported file with LiteRT.
-
-    Args:
-        path: the file.
-        threads: how many threads it runs on; all cores if None.
-
-    Returns:
-        A function of uint8 images `(n, size, size, 3)`, which it takes one at a time, to probabilities
-        `(n, classes)`.
-
-    Example:
-    >>> open_tflite("resnet20.tflite")(np.zeros((2, 32, 32, 3), "uint8")).shape  # doctest: +SKIP
-    (2, 10)
-    """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError("TFLite files are run by LiteRT: pip install 'keras-resnet-garden[export]'.") from error
-
-    interpreter = Interpreter(model_path=os.fspath(path), num_threads=threads or os.cpu_count())
-    interpreter.allocate_tensors()
-    (entry,), (outlet,) = interpreter.get_input_details(), interpreter.get_output_details()
-    scale, zero = outlet["quantization"]
-
-    def run(images):
-        rows = []
-        for image in images:
-            interpreter.set_tensor(entry["index"], image[np.newaxis])
-            interpreter.invoke()
-            rows.append(interpreter.get_tensor(outlet["index"])[0])
-        probabilities = np.stack(rows).astype("float32")
-        return (probabilities - zero) * scale if scale else probabilities
-
-    return run
 
 
 def calibration_images(source: Source, card: Card, count: int = 256) -> list[np.ndarray]:

@@ -3,74 +3,127 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
+from typing import Any
 
 from keras_resnet.architectures import nearest
+from keras_resnet.preprocessing import NAMED as PREPROCESSING
 from keras_resnet.training.schedules import Schedule, cosine, one_cycle, piecewise, warm_up
+
+# What a continued run may have otherwise: where things lie and how often they are written does not change the network.
+_MAY_DIFFER = ("data_dir", "checkpoint_steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """A training run.
+    """A training run. Points of time are shares of the run, so that a shorter run has the same schedule, shorter.
 
     Args:
         model: name of the network.
-        settings: settings of its architecture.
+        settings: settings of its architecture, as pairs of name and value.
+        weights: what it starts from: a tag, or a file of weights; random numbers if None.
+        load_head: whether its classifier is loaded too.
+        trainable: `"all"`, or `"head"`: the classifier alone.
         dataset: what `keras_resnet.data.sources.open_source` takes: a name or a folder.
-        data_dir: where tfds keeps its data, for a name.
+        data_dir: where prepared data lies, for a name.
         train_split: split to train on.
         test_split: split to measure on after every epoch.
+        augmentation: a name of `AUGMENTATIONS`.
+        preprocessing: name of the normalisation.
         image_size: height and width of the crops.
         low: least length of a training image's shorter side; None: as 256 is to 224.
         high: greatest length of it; None: as 480 is to 224.
         batch_size: global batch size.
         epochs: how often each example is seen.
-        schedule: `"piecewise"`, `"cosine"` or `"one_cycle"`.
+        steps: training steps, in place of epochs.
+        schedule: `"piecewise"`, `"cosine"`, `"one_cycle"` or `"plateau"`.
         learning_rate: the first rate of the schedule, or its highest.
-        boundaries: epochs at which a piecewise schedule divides the rate by 10.
-        warmup_epochs: epochs of linear warm-up; of a one-cycle schedule, those of its way up.
+        final_rate: the last rate of cosine and one cycle.
+        boundaries: where in the run a piecewise schedule divides the rate by 10.
+        patience: epochs without progress after which the plateau schedule does.
+        warmup: share of the run that the rate takes to rise.
+        warmup_rate: the rate it rises from.
+        warmup_until_error: training error below which `warmup_rate` ends, in place of a share of the run.
+        optimizer: `"sgd"` or `"lamb"`.
         momentum: momentum of SGD.
+        nesterov: whether it is Nesterov's.
+        momentum_correction: whether a new rate holds for all of the momentum at once, as PyTorch's does.
         weight_decay: coupled weight decay of the kernels.
+        decay_all: whether gammas, betas and biases are decayed too.
+        loss: `"cross_entropy"`, or `"binary"`: of each class by itself.
         label_smoothing: share of a label that goes to all classes.
-        dtype: dtype policy of the model.
-        strategy: a name of `keras_resnet.training.strategies.STRATEGIES`.
+        ema: momentum of the weights' moving average, which is what is kept at the end; None: no average.
+        precise_statistics: batches from which batch normalisation's statistics are made anew at the end.
+        dtype: dtype policy of the network.
+        strategy: a name of `STRATEGIES`: how training is distributed.
+        all_reduce: how gradients are summed: `"nccl"`, `"hierarchical"` or `"ring"`; None: as TensorFlow chooses.
         seed: of initialisation, order and augmentation.
+        deterministic: whether the same seed must give the same bits.
+        checkpoint_steps: steps between checkpoints, besides the one after each epoch.
+
+    Example:
+    >>> dataclasses.replace(RECIPES["cifar-paper"], model="ResNet56").total_steps(50_000)
+    64000
     """
 
     model: str = "ResNet50"
-    settings: tuple[tuple[str, object], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+    weights: str | None = None
+    load_head: bool = False
+    trainable: str = "all"
     dataset: str = "imagenet2012"
     data_dir: str | None = None
     train_split: str = "train"
     test_split: str = "validation"
+    augmentation: str = "paper"
+    preprocessing: str = "paper"
     image_size: int = 224
     low: int | None = None
     high: int | None = None
     batch_size: int = 256
-    epochs: int = 120
+    epochs: float = 120
+    steps: int | None = None
     schedule: str = "piecewise"
     learning_rate: float = 0.1
+    final_rate: float = 0.0
     boundaries: tuple[float, ...] = ()
-    warmup_epochs: float = 0.0
+    patience: int = 5
+    warmup: float = 0.0
+    warmup_rate: float = 0.0
+    warmup_until_error: float | None = None
+    optimizer: str = "sgd"
     momentum: float = 0.9
+    nesterov: bool = False
+    momentum_correction: bool = False
     weight_decay: float = 1e-4
+    decay_all: bool = False
+    loss: str = "cross_entropy"
     label_smoothing: float = 0.0
+    ema: float | None = None
+    precise_statistics: int = 0
     dtype: str = "float32"
     strategy: str = "none"
+    all_reduce: str | None = None
     seed: int = 0
+    deterministic: bool = False
+    checkpoint_steps: int = 1000
 
     def __post_init__(self):
-        if self.schedule not in _SCHEDULES:
-            raise ValueError(
-                f"`schedule` must be one of {', '.join(_SCHEDULES)}. Received: {self.schedule!r}."
-                + nearest(self.schedule, _SCHEDULES)
-            )
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                known = [str(choice) for choice in choices]
+                hint = nearest(str(value), known)
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}. Received: {value!r}.{hint}")
         low, high = self.shorter_sides
         if not self.image_size <= low <= high:
             raise ValueError(
                 "The crop must fit into the smallest image: image_size <= low <= high. "
                 f"Received: image_size={self.image_size}, low={low}, high={high}."
             )
+        if [*self.boundaries] != sorted({share for share in self.boundaries if 0 < share < 1}):
+            raise ValueError(f"`boundaries` are increasing shares of the run. Received: {self.boundaries}.")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"`warmup` is a share of the run, from 0 to less than 1. Received: {self.warmup}.")
 
     @property
     def shorter_sides(self) -> tuple[int, int]:
@@ -87,34 +140,125 @@ class Config:
             )
         return num_examples // self.batch_size
 
-    def rate(self, steps_per_epoch: int) -> Schedule:
-        """The learning rate as a function of the step."""
-        schedule = _SCHEDULES[self.schedule](self, steps_per_epoch)
-        warmup = round(self.warmup_epochs * steps_per_epoch)
-        return warm_up(warmup, schedule) if warmup and self.schedule != "one_cycle" else schedule
+    def total_steps(self, num_examples: int) -> int:
+        """Steps of the whole run."""
+        return self.steps or max(1, round(self.epochs * self.steps_per_epoch(num_examples)))
 
-    def save(self, path: Path) -> None:
-        """Writes the configuration as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+    def rate(self, total_steps: int) -> Schedule:
+        """The learning rate as a function of the step."""
+        schedule = _SCHEDULES[self.schedule](self, total_steps)
+        rise = round(self.warmup * total_steps)
+        return warm_up(rise, schedule, self.warmup_rate) if rise and self.schedule != "one_cycle" else schedule
+
+    def to_json(self) -> str:
+        """The configuration as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """The configuration that `to_json` wrote."""
+        return cls(**{name: _tuples(value) for name, value in json.loads(text).items()})
+
+    def differences(self, other: "Config") -> list[str]:
+        """Names and values of what makes another run of this one."""
+        pairs = [(field.name, getattr(self, field.name), getattr(other, field.name)) for field in _FIELDS]
+        return [f"{name}: {a!r} -> {b!r}" for name, a, b in pairs if a != b and name not in _MAY_DIFFER]
+
+
+_FIELDS = dataclasses.fields(Config)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _piecewise(config: Config, steps: int) -> Schedule:
-    boundaries = [math.ceil(epoch * steps) for epoch in config.boundaries]
+    boundaries = [math.ceil(round(share * steps, 6)) for share in config.boundaries]
     return piecewise(boundaries, [config.learning_rate / 10**i for i in range(len(boundaries) + 1)])
 
 
 _SCHEDULES = {
     "piecewise": _piecewise,
-    "cosine": lambda config, steps: cosine(config.epochs * steps, config.learning_rate),
-    "one_cycle": lambda config, steps: one_cycle(
-        config.epochs * steps, config.learning_rate, warmup=config.warmup_epochs / config.epochs
-    ),
+    "cosine": lambda config, steps: cosine(steps, config.learning_rate, config.final_rate),
+    "one_cycle": lambda config, steps: one_cycle(steps, config.learning_rate, config.warmup, config.final_rate),
+    "plateau": lambda config, steps: piecewise([], [config.learning_rate]),  # what a callback divides
+}
+STRATEGIES = ("none", "one_device", "mirrored", "multi_worker", "tpu")
+AUGMENTATIONS = ("paper", "inception", "modern", "cifar")
+_CHOICES = {
+    "schedule": tuple(_SCHEDULES),
+    "trainable": ("all", "head"),
+    "augmentation": AUGMENTATIONS,
+    "preprocessing": tuple(PREPROCESSING),
+    "optimizer": ("sgd", "lamb"),
+    "loss": ("cross_entropy", "binary"),
+    "strategy": STRATEGIES,
+    "all_reduce": (None, "nccl", "hierarchical", "ring"),
 }
 
+_CIFAR = Config(
+    model="ResNet20",
+    dataset="cifar10",
+    test_split="test",
+    augmentation="cifar",
+    preprocessing="cifar10",
+    image_size=32,
+    low=32,
+    high=32,
+    batch_size=128,
+)
+
 RECIPES: dict[str, Config] = {
-    # 60x10^4 iterations of 256 images are 120 epochs. "When the error plateaus" is here after 30, 60 and 90 of them,
-    # which is what fb.resnet.torch made of it.
-    "paper": Config(boundaries=(30, 60, 90)),
+    # 60x10^4 iterations of 256 images. "When the error plateaus" is here after 30, 60 and 90 of 120 epochs, which is
+    # what fb.resnet.torch made of it.
+    "paper": Config(steps=600_000, boundaries=(0.25, 0.5, 0.75)),
+    "paper-plateau": Config(steps=600_000, schedule="plateau"),
+    # Goyal et al. 2017: 8192 images a batch, the rate linear in that, five epochs of warm-up. Their network has its
+    # stride on the 3x3 and starts with residual branches of zero.
+    "goyal90": Config(
+        settings=(("stride_on", "3x3"), ("zero_init_residual", True)),
+        augmentation="inception",
+        preprocessing="torch",
+        batch_size=8192,
+        epochs=90,
+        learning_rate=3.2,
+        boundaries=(30 / 90, 60 / 90, 80 / 90),
+        warmup=5 / 90,
+        warmup_rate=0.1,
+        momentum_correction=True,
+    ),
+    # After A3 of "ResNet strikes back" (Wightman, Touvron, Jegou 2021): LAMB, each class by itself, 100 epochs at 160.
+    "a3": Config(
+        settings=(("stride_on", "3x3"), ("zero_init_residual", True)),
+        augmentation="modern",
+        preprocessing="torch",
+        image_size=160,
+        batch_size=2048,
+        epochs=100,
+        schedule="cosine",
+        learning_rate=8e-3,
+        final_rate=1e-6,
+        warmup=0.05,
+        warmup_rate=1e-4,
+        optimizer="lamb",
+        weight_decay=0.02,
+        loss="binary",
+    ),
+    # Section 4.2. ResNet-110 takes warmup_until_error=0.8 and warmup_rate=0.01 besides.
+    "cifar-paper": dataclasses.replace(_CIFAR, steps=64_000, boundaries=(0.5, 0.75)),
+    "cifar-fast": dataclasses.replace(
+        _CIFAR,
+        epochs=40,
+        schedule="one_cycle",
+        learning_rate=0.4,
+        warmup=0.2,
+        nesterov=True,
+        weight_decay=5e-4,
+        dtype="mixed_bfloat16",
+    ),
+    "finetune": Config(
+        augmentation="inception", preprocessing="torch", batch_size=32, epochs=10, schedule="cosine", learning_rate=0.01
+    ),
     # Small and short: what a network of 0.3 million parameters learns of the drawn pictures in minutes, without a GPU.
     "demo": Config(
         model="ResNet20",
@@ -127,7 +271,7 @@ RECIPES: dict[str, Config] = {
         epochs=4,
         schedule="one_cycle",
         learning_rate=0.1,
-        warmup_epochs=1.5,
+        warmup=0.375,
         weight_decay=5e-4,
     ),
 }

@@ -1,78 +1,274 @@
-"""`train`: from a `Config` to a trained model and a folder that says how it came about."""
+"""`train`: from a `Config` to a trained network and a folder that says how it came about."""
 
+import contextlib
 import dataclasses
+import functools
+import itertools
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from keras_resnet import models
-from keras_resnet.data import augmentation, pipeline
-from keras_resnet.data.sources import open_source
-from keras_resnet.preprocessing import NAMED
+from keras_resnet.analysis import plot_curves, recompute_statistics
+from keras_resnet.cards import Card, save_model
+from keras_resnet.training import checkpoints
+from keras_resnet.training.averaging import Average
+from keras_resnet.training.building import build_network, compiled, learning_rate, synchronize
+from keras_resnet.training.callbacks import Checkpoints, Clock, CSVLog, StopOnNaN, TensorBoardLog
 from keras_resnet.training.config import Config
-from keras_resnet.training.optimizers import SGD
-from keras_resnet.training.schedules import LearningRate
-from keras_resnet.training.strategies import describe, get_strategy
+from keras_resnet.training.devices import Devices, open_devices
+from keras_resnet.training.inputs import Inputs, open_inputs, preprocessing
+from keras_resnet.training.remote import mirrored
 
 
-def train(config: Config, run_dir: Path) -> keras.Model:
-    """Trains a network and writes configuration, log and model into a folder.
+def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto") -> keras.Model:
+    """Trains a network and writes all there is to know of it into a folder; goes on where that folder has a checkpoint.
+
+    The folder gets `config.json`, `log.csv`, `events/` for TensorBoard, `checkpoints/`, and at the end `result.json`,
+    `curves.png` and `model.keras`, which holds the names of the classes and the preprocessing as well.
 
     Args:
         config: what to train, on what, and how.
-        run_dir: the folder; it is made if it is not there.
+        run_dir: the folder; it is made if it is not there. One that is elsewhere, such as gs://bucket/run, gets a copy
+            after each checkpoint.
+        verbose: Keras's: 1 for a progress bar, 2 for a line an epoch, 0 for silence.
 
     Returns:
-        The trained model.
+        The trained network.
+
+    Raises:
+        Interrupted: after SIGTERM or Ctrl-C, when a checkpoint is written.
+        Diverged: where the loss is no longer a number.
 
     Example:
-    >>> train(Config(model="ResNet20", dataset="demo", image_size=64, low=72, high=96), Path("runs/demo"))
+    >>> train(dataclasses.replace(RECIPES["demo"], epochs=1), "runs/demo")
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    config.save(run_dir / "config.json")
-    training, test = (
-        open_source(config.dataset, split, data_dir=config.data_dir)
-        for split in (config.train_split, config.test_split)
-    )
-    steps = config.steps_per_epoch(training.num_examples)
+    folder, publish = mirrored(run_dir)
+    run = prepare(config, folder, publish)
+    print(run.devices.description)
+    if run.clock.step:
+        print(f"Going on from step {run.clock.step} of {run.total_steps}.")
+    with _signals(run.saver.request_stop), run.devices.explained():
+        fit(run, run.total_steps, verbose)
+        _make_final(run)
+        measured = run.model.evaluate(run.test, steps=run.test_steps, return_dict=True, verbose=0)
+    if run.devices.writes:
+        _write_results(run, folder, measured | {"examples": run.inputs.num_test_examples})
+        publish()
+    return run.network
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run that is ready to go, or to go on.
+
+    Attributes:
+        config: what it is.
+        devices: where it runs.
+        inputs: what it is fed with.
+        network: what is trained.
+        model: what `fit` is called on.
+        card: what belongs to the network.
+        clock: how many steps have been made.
+        saver: writes checkpoints.
+        average: the average of the weights, if there is one.
+        callbacks: all of them.
+        test: the test set, as `evaluate` takes it.
+    """
+
+    config: Config
+    devices: Devices
+    inputs: Inputs
+    network: keras.Model
+    model: keras.Model
+    card: Card
+    clock: Clock
+    saver: Checkpoints
+    average: Average | None
+    callbacks: list[keras.callbacks.Callback]
+    test: Any
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.config.steps_per_epoch(self.inputs.num_examples)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the run."""
+        return self.config.total_steps(self.inputs.num_examples)
+
+    @property
+    def test_steps(self) -> int:
+        """Batches of the test set."""
+        return -(-self.inputs.num_test_examples // self.config.batch_size)
+
+
+def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: None) -> Run:
+    """Builds all that a run consists of, and brings back the latest checkpoint in its folder.
+
+    Args:
+        config: what to train, on what, and how.
+        folder: the run's folder, local.
+        publish: called after each checkpoint.
+
+    Returns:
+        The run.
+
+    Example:
+    >>> run = prepare(RECIPES["demo"], Path("runs/demo"))
+    >>> fit(run, until=10)
+    """
+    if config.deterministic:
+        _make_deterministic()
+    devices = open_devices(config)
+    _take_over(config, folder, devices.writes)
     keras.utils.set_random_seed(config.seed)
-    strategy = get_strategy(config.strategy)
-    print(describe(strategy, config.strategy, config.batch_size, config.dtype))
-    with strategy.scope():
-        model = compiled(config, training.num_classes)
-    model.fit(
-        pipeline.training(training, _stack(config), config.batch_size, config.seed, one_hot=True),
-        steps_per_epoch=steps,
-        epochs=config.epochs,
-        shuffle=False,  # the pipeline has done it
-        validation_data=pipeline.evaluation(test, _test_stack(config), config.batch_size, one_hot=True),
-        callbacks=[LearningRate(config.rate(steps)), keras.callbacks.CSVLogger(run_dir / "log.csv")],
+    inputs = open_inputs(config)
+    with devices.scope():
+        network = build_network(config, len(inputs.class_names))
+        model = compiled(network, inputs.front, config, devices)
+    test = devices.feed(inputs.validation)
+    model.evaluate(test, steps=1, verbose=0)  # makes the metrics' variables, for a checkpoint to fill
+    card = Card(network=config.model, preprocessing=preprocessing(config), class_names=inputs.class_names)
+
+    clock = Clock()
+    total_steps = config.total_steps(inputs.num_examples)
+    rate = learning_rate(config, total_steps)
+    # A move costs a pass over all weights, so not each step; but often enough for a short run.
+    average = Average(network, config.ema, every=min(32, max(1, total_steps // 1000))) if config.ema else None
+    stateful = [rate, average] if average else [rate]
+    saver = Checkpoints(
+        folder / "checkpoints",
+        clock,
+        model,
+        network,
+        devices,
+        stateful,
+        steps_per_epoch=config.steps_per_epoch(inputs.num_examples),
+        every=config.checkpoint_steps,
+        facts={"card": dataclasses.asdict(card)},
+        after_saving=publish,
     )
-    model.save(run_dir / "model.keras")
-    return model
+    clock.step = saver.restore()
+    callbacks = [clock, *stateful, StopOnNaN(saver.check), *_logs(folder, clock, devices), saver]
+    return Run(config, devices, inputs, network, model, card, clock, saver, average, callbacks, test)
 
 
-def compiled(config: Config, num_classes: int) -> keras.Model:
-    """The network of a configuration with its optimiser, loss and metric."""
-    shape = (config.image_size, config.image_size, 3)
-    model = models.get_model(
-        config.model, input_shape=shape, classes=num_classes, dtype=config.dtype, **dict(config.settings)
-    )
-    model.compile(
-        SGD(config.learning_rate, config.momentum, weight_decay=config.weight_decay),
-        keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
-        weighted_metrics=["accuracy"],  # an example that only fills a batch has the weight 0
-    )
-    return model
+def fit(run: Run, until: int, verbose: int | str = "auto") -> None:
+    """Trains until so many steps have been made.
+
+    Example:
+    >>> fit(run, until=20)
+    """
+    for epoch, last_epoch, steps in segments(run.clock.step, until, run.steps_per_epoch):
+        run.model.fit(
+            run.devices.feed(functools.partial(run.inputs.training, run.clock.step)),
+            steps_per_epoch=steps,
+            initial_epoch=epoch,
+            epochs=last_epoch,
+            shuffle=False,  # the inputs have done it
+            validation_data=run.test,
+            validation_steps=run.test_steps,
+            callbacks=run.callbacks,
+            verbose=verbose if run.devices.writes else 0,
+        )
 
 
-def _stack(config: Config):
-    return augmentation.paper_imagenet(config.image_size, *config.shorter_sides)
+def segments(start: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, int]]:
+    """Cuts what is left of a run into calls of `fit`, each with epochs of one length.
+
+    Args:
+        start: steps that have been made.
+        total: steps of the whole run.
+        per_epoch: steps of an epoch.
+
+    Returns:
+        For each call the first epoch, the one to end before, and the steps of each: the rest of an epoch that was
+        begun, whole epochs, and what is left at the end.
+
+    Example:
+    >>> list(segments(start=5, total=44, per_epoch=10))
+    [(0, 1, 5), (1, 4, 10), (4, 5, 4)]
+    """
+    while start < total:
+        epoch, begun = divmod(start, per_epoch)
+        if begun or total - start < per_epoch:
+            steps, last = min(per_epoch - begun, total - start), epoch + 1
+        else:
+            steps, last = per_epoch, total // per_epoch
+        yield epoch, last, steps
+        start += steps * (last - epoch)
 
 
-def _test_stack(config: Config):
-    """One centre crop, of as much of the image as training crops show on average."""
-    preprocessing = dataclasses.replace(
-        NAMED["torch"], image_size=config.image_size, resize=config.shorter_sides[0], std=(1.0, 1.0, 1.0)
-    )
-    return augmentation.evaluation(preprocessing)
+def _logs(folder: Path, clock: Clock, devices: Devices) -> list[keras.callbacks.Callback]:
+    if not devices.writes:
+        return []
+    log = CSVLog(folder / "log.csv", clock)
+    log.cut(clock.step)
+    if keras.backend.backend() != "tensorflow":
+        print("TensorBoard's events are TensorFlow's and are left out; log.csv has the same numbers.")
+        return [log]
+    return [log, TensorBoardLog(folder / "events", clock)]
+
+
+def _make_final(run: Run) -> None:
+    """Makes of the weights that were trained those that are kept: averages, and true statistics."""
+    if run.average:
+        run.average.put_in()
+    if run.config.precise_statistics:
+        batches = itertools.islice(iter(run.inputs.training(0, 0, 1)), run.config.precise_statistics)
+        front = run.inputs.front or (lambda images: images)
+        recompute_statistics(run.network, (front(images) for images, *_ in batches))
+    run.devices.average_statistics(run.network)
+
+
+def _write_results(run: Run, folder: Path, measured: dict[str, float]) -> None:
+    synchronize(run.network, False)  # of no matter to what uses the network, and only TensorFlow knows it
+    save_model(run.network, folder / "model.keras", run.card)
+    (folder / "result.json").write_text(json.dumps(measured, indent=1) + "\n")
+    try:
+        plot_curves({run.config.model: folder / "log.csv"}, folder / "curves.png")
+    except ImportError:
+        print("Curves are drawn with matplotlib, which is not installed; log.csv has their numbers.")
+
+
+def _take_over(config: Config, folder: Path, writes: bool) -> None:
+    """Writes the configuration, or sees to it that it is the one whose checkpoints lie there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "config.json"
+    if checkpoints.find(folder / "checkpoints") is not None:
+        differences = Config.from_json(file.read_text()).differences(config)
+        if differences:
+            raise ValueError(
+                f"{folder} has checkpoints of another configuration: go on with that one, or give another run_dir. "
+                f"Received: {'; '.join(differences)}."
+            )
+    if writes:
+        file.write_text(config.to_json() + "\n")
+
+
+def _make_deterministic() -> None:
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+@contextlib.contextmanager
+def _signals(handler: Callable) -> Iterator[None]:
+    """Hands SIGTERM and Ctrl-C to `handler`; only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,9 +1,41 @@
-"""The paper's optimiser: SGD with momentum and a weight decay that is part of the gradient."""
+"""Optimisers that decay kernels only, as part of the step: the paper's SGD, and LAMB for large batches.
+
+Keras's own weight decay is another: it shrinks the variables beside the step. For averages of the weights take
+`keras_resnet.training.averaging`: Keras's `use_ema` overwrites the model at the end of every `fit`.
+"""
+
+import math
 
 import keras
 
 
-class SGD(keras.optimizers.SGD):
+class _KernelDecay:
+    """What the optimisers share: which variables are decayed, and that Keras's own decay does nothing.
+
+    The rule goes by names and needs no `exclude_from_weight_decay`, which Keras does not save.
+    """
+
+    def build(self, variables):
+        """Sees to it which variables are decayed: by their names, which a backend's own variables do not have."""
+        super().build(variables)
+        self._is_decayed = [self.decay_all or variable.name == "kernel" for variable in variables]
+
+    def _decay(self, variable):
+        """The weight decay's share of a step of the variable; None if it has none."""
+        if not self.weight_decay or not self._is_decayed[self._get_variable_index(variable)]:
+            return None
+        return keras.ops.cast(self.weight_decay, variable.dtype) * keras.ops.convert_to_tensor(variable)
+
+    def _apply_weight_decay(self, variables):
+        """Nothing: it is in the step already."""
+
+    def get_config(self):
+        """The arguments, for saving."""
+        return super().get_config() | {"decay_all": self.decay_all}
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class SGD(_KernelDecay, keras.optimizers.SGD):
     """Keras's SGD with coupled weight decay: `weight_decay * w` is added to each decayed variable's gradient.
 
     That is Caffe's and PyTorch's `weight_decay`, and the paper's 1e-4. Keras's own is decoupled, and
@@ -18,6 +50,8 @@ class SGD(keras.optimizers.SGD):
         nesterov: whether it is Nesterov's.
         weight_decay: the decay.
         decay_all: whether all variables are decayed.
+        momentum_correction: whether the momentum sums gradients, as PyTorch's does, and a new rate holds for all of it
+            at once (Goyal et al. 2017). Caffe's and Keras's sums steps, each with the rate of its time.
         **kwargs: Keras's.
 
     Example:
@@ -32,26 +66,87 @@ class SGD(keras.optimizers.SGD):
         nesterov: bool = False,
         weight_decay: float | None = 1e-4,
         decay_all: bool = False,
+        momentum_correction: bool = False,
         **kwargs,
     ):
         super().__init__(learning_rate, momentum, nesterov, weight_decay=weight_decay, **kwargs)
         self.decay_all = decay_all
-
-    def build(self, variables):
-        """Sees to it which variables are decayed: by their names, which a backend's own variables do not have."""
-        super().build(variables)
-        self._is_decayed = [self.decay_all or variable.name == "kernel" for variable in variables]
+        self.momentum_correction = momentum_correction
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""
-        if self.weight_decay and self._is_decayed[self._get_variable_index(variable)]:
-            decay = keras.ops.cast(self.weight_decay, gradient.dtype) * keras.ops.cast(variable, gradient.dtype)
+        gradient = keras.ops.cast(gradient, variable.dtype)
+        decay = self._decay(variable)
+        if decay is not None:
             gradient = gradient + decay
-        super().update_step(gradient, variable, learning_rate)
+        if self.momentum_correction and self.momentum:
+            self._corrected_step(gradient, variable, keras.ops.cast(learning_rate, variable.dtype))
+        else:
+            super().update_step(gradient, variable, learning_rate)
 
-    def _apply_weight_decay(self, variables):
-        """Nothing: it is in the gradient already."""
+    def _corrected_step(self, gradient, variable, learning_rate):
+        stored = self.momentums[self._get_variable_index(variable)]
+        momentum = keras.ops.cast(self.momentum, variable.dtype)
+        summed = momentum * stored + gradient
+        self.assign(stored, summed)
+        self.assign_sub(variable, learning_rate * (gradient + momentum * summed if self.nesterov else summed))
 
     def get_config(self):
         """The arguments, for saving."""
-        return super().get_config() | {"decay_all": self.decay_all}
+        return super().get_config() | {"momentum_correction": self.momentum_correction}
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class Lamb(_KernelDecay, keras.optimizers.Lamb):
+    """LAMB (You et al. 2019): each kernel's step has the length of the kernel times the rate.
+
+    Keras's own leaves the weight decay out of the step whose length is adapted; the paper's algorithm 2 has it inside.
+    Variables that are not decayed take Adam's step as it is, as with the authors and timm.
+
+    Args:
+        learning_rate: the rate.
+        beta_1: the momentum of the gradient's mean.
+        beta_2: that of its square's.
+        epsilon: is added to the root of the square's.
+        weight_decay: the decay.
+        decay_all: whether all variables are decayed and adapted.
+        **kwargs: Keras's; timm's recipes have `global_clipnorm=1.0`. Keras clips each replica's own gradients.
+
+    Example:
+    >>> model = keras_resnet.ResNet20()
+    >>> model.compile(Lamb(8e-3, weight_decay=0.02), "sparse_categorical_crossentropy")
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 5e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        weight_decay: float | None = 0.02,
+        decay_all: bool = False,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, **kwargs)
+        self.decay_all = decay_all
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        ops, index = keras.ops, self._get_variable_index(variable)
+        gradient = ops.cast(gradient, variable.dtype)
+        mean = self._average(self._momentums[index], gradient, self.beta_1)
+        square = self._average(self._velocities[index], ops.square(gradient), self.beta_2)
+        step = mean / (ops.sqrt(square) + self.epsilon)
+        decay = self._decay(variable)
+        if decay is not None:
+            step = step + decay
+            own, its = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, step))
+            step = step * ops.where((own > 0) & (its > 0), own / ops.where(its > 0, its, 1), 1)
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
+
+    def _average(self, stored, value, beta: float):
+        """Moves an average on, and gives it without its bias towards the 0 that it began with."""
+        moved = stored + (value - stored) * (1 - beta)
+        self.assign(stored, moved)
+        count = keras.ops.cast(self.iterations + 1, value.dtype)
+        return moved / -keras.ops.expm1(count * math.log(beta))  # 1 - beta ** count, to float32's last digits

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transports import RequestError, Row
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"}
+# Those of keras_resnet.data.folders, which a client need not have.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def find_images(paths: list[str]) -> list[Path]:
@@ -16,7 +17,7 @@ def find_images(paths: list[str]) -> list[Path]:
             raise ValueError(f"There is no such file or folder: {str(path)!r}.")
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not inside:
-            raise ValueError(f"There are no images ({' '.join(sorted(SUFFIXES))}) in {str(path)!r}.")
+            raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {str(path)!r}.")
         found += inside
     if not found:
         raise ValueError("Name the images: files or folders.")
@@ -24,7 +25,12 @@ def find_images(paths: list[str]) -> list[Path]:
 
 
 def ask_in_parts(ask: Callable[[list[bytes]], list[Row]], images: list[bytes]) -> list[Row | RequestError]:
-    """A row or an error for each image. What is too large for one request goes in two halves, and so on."""
+    """A row or an error for each image. What is too large for one request goes in two halves, and so on.
+
+    Example:
+    >>> ask_in_parts(lambda images: [Row(["cat"], [0.9], True) for _ in images], [b"..."])
+    [Row(classes=['cat'], scores=[0.9], valid=True)]
+    """
     try:
         return ask(images)
     except RequestError as failure:
@@ -35,13 +41,20 @@ def ask_in_parts(ask: Callable[[list[bytes]], list[Row]], images: list[bytes]) -
 
 
 def classify(ask: Callable[[list[bytes]], list[Row]], paths: list[Path], batch_size: int, top: int) -> Iterator[dict]:
-    """What is to be said of each file: `{"file", "classes": [{"name", "score"}]}` or `{"file", "error"}`."""
+    """What is to be said of each file: `{"image", "predictions": [{"name", "score"}]}` or `{"image", "error"}`.
+
+    Args:
+        ask: sends encoded images, gives a row for each, or raises `RequestError`.
+        paths: the files.
+        batch_size: images in one request.
+        top: how many classes are named.
+    """
     for start in range(0, len(paths), batch_size):
         contents = {path: _read(path) for path in paths[start : start + batch_size]}
         images = [content for content in contents.values() if isinstance(content, bytes)]
         rows = iter(ask_in_parts(ask, images) if images else [])
         for path, content in contents.items():
-            yield {"file": str(path)} | _told(next(rows) if isinstance(content, bytes) else content, top)
+            yield {"image": str(path)} | _told(next(rows) if isinstance(content, bytes) else content, top)
 
 
 def _read(path: Path) -> bytes | OSError:
@@ -57,4 +70,4 @@ def _told(row: Row | Exception, top: int) -> dict:
     if not row.valid:
         return {"error": "the server could not decode it, or refused its size"}
     named = zip(row.classes[:top], row.scores[:top], strict=True)
-    return {"classes": [{"name": name, "score": score} for name, score in named]}
+    return {"predictions": [{"name": name, "score": round(score, 6)} for name, score in named]}

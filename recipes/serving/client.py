@@ -39,10 +39,15 @@ flags.DEFINE_boolean("load_elsewhere", False, "Allow --load on a server that is 
 FLAGS = flags.FLAGS
 
 
-def line(result: dict) -> str:
-    """A result for people."""
-    classes = [f"{entry['name']} {entry['score']:.3f}" for entry in result.get("classes", [])]
-    return f"{result['file']}: {', '.join(classes) or 'error: ' + result['error']}"
+def report(result: dict) -> None:
+    """Prints what the server says of an image."""
+    if "error" in result:
+        print(f"{result['image']}: {result['error']}", file=sys.stderr)
+    if FLAGS.json:
+        print(json.dumps(result, ensure_ascii=False), flush=True)
+    elif "predictions" in result:
+        lines = [f"  {entry['score']:7.2%}  {entry['name']}" for entry in result["predictions"]]
+        print(result["image"], *lines, sep="\n", flush=True)
 
 
 def measure(transport, paths: list[Path]) -> bool:
@@ -81,7 +86,7 @@ def run(arguments: list[str]) -> bool:
 
     well = True
     for result in classify(ask, paths, FLAGS.batch_size, FLAGS.top):
-        print(json.dumps(result, ensure_ascii=False) if FLAGS.json else line(result), flush=True)
+        report(result)
         well &= "error" not in result
     return well
 

@@ -62,6 +62,11 @@ def load_test(
         batches: what is sent, in turn.
         concurrency: the number of threads.
         duration: for how many seconds requests are begun.
+
+    Example:
+    >>> report = load_test(lambda images: None, [[b"..."]], concurrency=2, duration=0.01)
+    >>> report.errors
+    {}
     """
     latencies, images, errors = [], [], collections.Counter()  # appending is atomic
     turns, lock = itertools.cycle(batches), threading.Lock()

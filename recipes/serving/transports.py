@@ -196,6 +196,10 @@ def with_retries(call: Callable[[float], object], deadline: float, retries: int,
 
     Returns:
         What `call` returns.
+
+    Example:
+    >>> with_retries(lambda left: f"{left:.0f} s", deadline=30, retries=5)
+    '30 s'
     """
     end, wait = time.monotonic() + deadline, first_wait
     while True:

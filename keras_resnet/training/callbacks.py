@@ -1,0 +1,276 @@
+"""What happens beside the steps of a run: checkpoints, the log, a stop that loses nothing, a word when the loss is NaN.
+
+A callback's `variables`, and what its `get_state` gives, go into the checkpoints under the name of its class.
+"""
+
+import csv
+import math
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import keras
+
+from keras_resnet.training import checkpoints
+from keras_resnet.training.devices import Devices
+
+
+class Interrupted(Exception):
+    """A signal has ended the run; a checkpoint is written.
+
+    Attributes:
+        signum: the signal, such as `signal.SIGTERM`.
+        folder: the checkpoint to go on from; None if the run had not come to the first.
+    """
+
+    def __init__(self, signum: int, folder: Path | None):
+        name = signal.Signals(signum).name
+        super().__init__(
+            f"Stopped by {name}. " + (f"Checkpoint: {folder}." if folder else "There is no checkpoint yet.")
+        )
+        self.signum, self.folder = signum, folder
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
+class Clock(keras.callbacks.Callback):
+    """Counts the steps of the run, whatever `fit` calls an epoch. The loop sets `step` before each `fit`."""
+
+    def __init__(self):
+        super().__init__()
+        self.step = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """One more."""
+        self.step += 1
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Writes checkpoints: every so many steps, after each epoch, and when a signal asks the run to end.
+
+    Args:
+        root: their folder.
+        clock: the run's clock.
+        model: the compiled model, with an optimiser and metrics that are built.
+        network: what is trained; the model may be a wrapper around it.
+        devices: who writes, and who agrees to stop.
+        callbacks: whose states are saved.
+        steps_per_epoch: steps of an epoch.
+        every: steps between checkpoints.
+        facts: what else a checkpoint says, as JSON can hold it.
+        after_saving: called after each checkpoint.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        model: keras.Model,
+        network: keras.Model,
+        devices: Devices,
+        callbacks: Sequence[keras.callbacks.Callback],
+        steps_per_epoch: int,
+        every: int = 1000,
+        facts: Mapping[str, Any] | None = None,
+        after_saving: Callable[[], None] = lambda: None,
+    ):
+        super().__init__()
+        self.set_model(model)
+        self.root, self.clock, self.network, self.callbacks = root, clock, network, [*callbacks, self]
+        self.steps_per_epoch, self.every, self.facts = steps_per_epoch, every, facts or {}
+        self.devices, self.after_saving = devices, after_saving
+        self.best: float | None = None
+        self.signum: int | None = None
+        self._metrics: list[Any] | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """The best validation accuracy so far."""
+        return {"best": self.best}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes up where `get_state` was."""
+        self.best = state["best"]
+
+    def request_stop(self, signum: int, frame: FrameType | None = None) -> None:
+        """A signal handler: the run ends after the step; a second signal ends it at once."""
+        if self.signum is not None:
+            raise KeyboardInterrupt
+        self.signum = signum
+
+    def restore(self) -> int:
+        """Brings back the latest checkpoint, if there is one; returns the step."""
+        folder = checkpoints.find(self.root)
+        if not self.devices.same(0 if folder is None else int(folder.name.removeprefix("step-"))):
+            raise ValueError(
+                "The workers do not see the same checkpoint: the run's folder must be one that all of them share. "
+                f"Received: {folder or self.root}."
+            )
+        if folder is None:
+            return 0
+        state = checkpoints.restore(folder, self.network, self._variables())
+        for callback in _stateful(self.callbacks):
+            callback.set_state(state["callbacks"][type(callback).__name__])
+        # `fit` resets the metrics when an epoch begins: what this one had is kept until then.
+        self._metrics = [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables]
+        return state["step"]
+
+    def save(self, best: bool = False) -> None:
+        """Writes a checkpoint of this moment."""
+        _sync(self.model)
+        self.devices.average_statistics(self.network)
+        if self.devices.writes:
+            states = {type(callback).__name__: callback.get_state() for callback in _stateful(self.callbacks)}
+            state = {**self.facts, "callbacks": states}
+            checkpoints.save(self.root, self.clock.step, self.network, self._variables(), state, best)
+            self.after_saving()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """After a resume: gives an epoch that was begun its metrics back."""
+        if self._metrics is not None and self.clock.step % self.steps_per_epoch:
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+        self._metrics = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Checks, writes, stops. The last step of an epoch is left to the epoch's end, which has more to save."""
+        if self.clock.step % self.steps_per_epoch == 0:
+            return
+        is_asked = self.devices.any_worker(self.signum is not None)
+        if is_asked or self.clock.step % self.every == 0:
+            self.check(logs)
+            self.save()
+        self._stop_if(is_asked)
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Stops. What was trained since the last checkpoint is trained again: validation is not done in halves."""
+        self._stop_if(self.devices.any_worker(self.signum is not None))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes, and knows the best."""
+        self.check(logs)
+        accuracy = float(logs["val_accuracy"])
+        is_best = self.best is None or accuracy > self.best
+        self.best = accuracy if is_best else self.best
+        self.save(is_best)
+        self._stop_if(self.devices.any_worker(self.signum is not None))
+
+    def _variables(self) -> dict[str, Any]:
+        saved = {id(variable) for variable in self.network.weights}
+        return {
+            "seeds": [variable for variable in self.network.variables if id(variable) not in saved],
+            "optimizer": self.model.optimizer.variables,
+            "metrics": self.model.metrics_variables,
+            **{type(callback).__name__: callback.variables for callback in self.callbacks if _has_variables(callback)},
+        }
+
+    def check(self, logs: Mapping[str, Any] | None) -> None:
+        """Stops the run where the loss is no number: before that is written down."""
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            _sync(self.model)
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            raise Diverged(
+                f"The loss is {loss} at step {self.clock.step}, with a learning rate of {rate:g}. The last good "
+                f"checkpoint: {checkpoints.find(self.root)}. A lower learning_rate or a longer warm-up may help."
+            )
+
+    def _stop_if(self, is_asked: bool) -> None:
+        if is_asked:
+            raise Interrupted(self.signum or signal.SIGTERM, checkpoints.find(self.root))
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Looks at the loss every few steps, since a look makes the device wait, and leaves the word to `check`."""
+
+    def __init__(self, check: Callable[[Mapping[str, Any]], None], every: int = 10):
+        super().__init__()
+        self.check, self.every = check, every
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks."""
+        if batch % self.every == 0:
+            self.check(logs)
+
+
+class CSVLog(keras.callbacks.Callback):
+    """One row for each epoch: its number, the run's step, and what `fit` has measured.
+
+    Args:
+        path: the file. After a resume the rows that are yet to come again are taken out.
+        clock: the run's clock.
+    """
+
+    def __init__(self, path: Path, clock: Clock):
+        super().__init__()
+        self.path, self.clock = path, clock
+
+    def rows(self) -> list[dict[str, str]]:
+        """What is in the file."""
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [*csv.DictReader(file)]
+
+    def cut(self, step: int) -> None:
+        """Takes out the rows after `step`."""
+        self._write([row for row in self.rows() if int(row["step"]) <= step])
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the row."""
+        numbers = {name: f"{float(value):.7g}" for name, value in (logs or {}).items()}
+        self._write([*self.rows(), {"epoch": str(epoch + 1), "step": str(self.clock.step), **numbers}])
+
+    def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        part = self.path.with_name(f"{self.path.name}.part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(self.path)
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes what each epoch has measured as TensorBoard's events; needs TensorFlow, but not TensorBoard.
+
+    Args:
+        folder: gets one file of events for each start of the run.
+        clock: the run's clock.
+    """
+
+    def __init__(self, folder: Path, clock: Clock):
+        super().__init__()
+        import tensorflow as tf
+
+        self.clock, self._writer = clock, tf.summary.create_file_writer(str(folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the events."""
+        import tensorflow as tf
+
+        metadata = tf.compat.v1.SummaryMetadata()  # tf.summary.scalar needs TensorBoard installed; this is what it does
+        metadata.plugin_data.plugin_name = "scalars"
+        with self._writer.as_default():
+            for name, value in (logs or {}).items():
+                metric = name.removeprefix("val_")
+                tag = f"{'training' if metric == name else 'validation'}/{metric}"
+                tf.summary.write(tag, tf.constant(float(value)), self.clock.step, metadata)
+        self._writer.flush()
+
+
+def _sync(model: keras.Model) -> None:
+    """Within an epoch, JAX keeps the numbers to itself."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+def _has_variables(callback: keras.callbacks.Callback) -> bool:
+    return bool(getattr(callback, "variables", None))
+
+
+def _stateful(callbacks: Sequence[keras.callbacks.Callback]) -> list[Any]:
+    return [callback for callback in callbacks if hasattr(callback, "get_state")]

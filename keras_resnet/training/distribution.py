@@ -1,0 +1,275 @@
+"""What Keras 3 needs to train on several replicas, in one process or in many; and what it cannot do there, refused.
+
+Measured with Keras 3.12 to 3.15. On several replicas stock Keras crashes on a batch that they cannot share evenly and
+with `steps_per_execution` above 1 (keras#19246); on several workers it does not train at all (keras#20585).
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.training.strategies import place
+
+_TESTED = (3, 15)
+
+
+class Trainer(keras.Model):
+    """A functional model whose `fit`, `evaluate` and `predict` run on several replicas and workers.
+
+    It shares the layers of the model that it is made from: `Trainer(model.inputs, model.outputs)`. Save that model;
+    a file of this one would not open elsewhere. `trainable` makes one where one is needed.
+    """
+
+    def make_train_function(self, force=False):
+        """Makes what `fit` calls for each `steps_per_execution` steps."""
+        if force or self.train_function is None:
+            self.train_function = self._function(self.train_step)
+
+    def make_test_function(self, force=False):
+        """Makes what `evaluate` calls for each `steps_per_execution` steps."""
+        if force or self.test_function is None:
+            self.test_function = self._function(self.test_step)
+
+    def make_predict_function(self, force=False):
+        """Makes what `predict` calls with a list of `steps_per_execution` batches."""
+        if force or self.predict_function is None:
+
+            def predict(batches):
+                outputs = [self._run(self.predict_step, batch, self._gather) for batch in batches]
+                return keras.tree.map_structure(lambda *each: tf.concat(each, 0), *outputs)
+
+            self.predict_function = self._compiled(predict)
+
+    def _function(self, step):
+        """Keras's own returns values of a step out of a loop, which works on one replica only."""
+
+        def steps(iterator):
+            for _ in tf.range(self.steps_per_execution - 1):
+                self._run(step, next(iterator), self._mean)
+            return self._run(step, next(iterator), self._mean)
+
+        return self._compiled(steps)
+
+    def _compiled(self, function):
+        return function if self.run_eagerly else tf.function(function, reduce_retracing=True)
+
+    def _run(self, step, batch, merge):
+        return keras.tree.map_structure(merge, self.distribute_strategy.run(step, args=(batch,)))
+
+    def _mean(self, value):
+        return self.distribute_strategy.reduce("MEAN", value, axis=None)
+
+    def _gather(self, value):
+        return self.distribute_strategy.gather(value, axis=0)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds losses and metrics from the first replica's share; Keras averages shares, which may differ in size."""
+        if iterator is not None:
+            iterator.reset()  # Keras keeps that of `validation_data`, run out
+            _, _, batches = next(iter(iterator))
+            first = lambda value: self.distribute_strategy.experimental_local_results(value)[0]  # noqa: E731
+            data_batch = keras.tree.map_structure(first, next(batches))
+        super()._maybe_symbolic_build(data_batch=data_batch)
+
+
+def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
+    """What to compile and fit in place of a model: the model itself on one replica, else a `Trainer` around it.
+
+    Args:
+        model: a functional model, built in the strategy's scope. It remains what is saved and exported.
+        strategy: the strategy.
+
+    Returns:
+        A `keras.Model` of the same layers and variables.
+
+    Example:
+    >>> strategy = tf.distribute.get_strategy()
+    >>> model = keras_resnet.ResNet20()
+    >>> trainable(model, strategy) is model
+    True
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return model
+    version = tuple(int(number) for number in keras.version().split(".")[:2])
+    if version > _TESTED:
+        warnings.warn(
+            "Training on several replicas changes parts of Keras that were tested up to "
+            f"{'.'.join(map(str, _TESTED))}; this is {keras.version()}. If it fails: "
+            f"pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
+            stacklevel=2,
+        )
+    with strategy.scope():
+        return Trainer(model.inputs, model.outputs, name=model.name)
+
+
+def check(
+    strategy: tf.distribute.Strategy,
+    batch_size: int,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    *,
+    jit_compile: bool = False,
+    steps_per_execution: int = 1,
+    steps_per_epoch: int | None = None,
+) -> None:
+    """Refuses what several replicas cannot do, or would do otherwise than one device.
+
+    Args:
+        strategy: the strategy.
+        batch_size: the global batch size.
+        optimizer: the optimiser, or one that wraps it for loss scaling.
+        jit_compile: what `compile` is going to be given.
+        steps_per_execution: what `compile` is going to be given.
+        steps_per_epoch: what `fit` is going to be given.
+
+    Example:
+    >>> check(tf.distribute.get_strategy(), 7, keras.optimizers.SGD(clipnorm=1.0))
+    """
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise ValueError(
+            "Keras 3 does not train with parameter servers: take the strategy multi_worker. "
+            f"Received: {type(strategy).__name__}."
+        )
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    clipping = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, name, None)]
+    accumulation = getattr(optimizer, "gradient_accumulation_steps", None)
+    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    complaints = [
+        (
+            batch_size % replicas,
+            "Replicas must share a batch evenly, an image or more each: take a multiple of their number. "
+            f"Received: batch_size={batch_size} for {replicas} replicas.",
+        ),
+        (
+            jit_compile and not is_tpu,
+            f"XLA does not compile a step of several replicas: leave it out. Received: jit_compile={jit_compile}.",
+        ),
+        (
+            accumulation,
+            "Gradients are not accumulated on several replicas: take a larger batch. "
+            f"Received: gradient_accumulation_steps={accumulation}.",
+        ),
+        (
+            clipping,
+            "Each replica would clip the gradient of its own images, not the batch's: leave it out, or train on one "
+            f"device. Received: {', '.join(clipping)}.",
+        ),
+        (
+            steps_per_execution > 1 and (steps_per_epoch or 0) % steps_per_execution,
+            "On several replicas an epoch must be made of whole executions: take a divisor. "
+            f"Received: steps_per_execution={steps_per_execution} for {steps_per_epoch} steps an epoch.",
+        ),
+    ]
+    wrong = [sentence for is_wrong, sentence in complaints if is_wrong]
+    if wrong:
+        raise ValueError("\n".join(wrong))
+
+
+def feed(
+    strategy: tf.distribute.Strategy, batch_size: int, make: Callable[[int, int], tf.data.Dataset]
+) -> tf.data.Dataset:
+    """A data set as `fit`, `evaluate` and `predict` take it: the global batches are those of one device, row by row.
+
+    Several workers have an input pipeline each, and each makes its own rows only. Keras's progress bar cannot count
+    these: give `steps_per_epoch`, `validation_steps` or `steps`.
+
+    Args:
+        strategy: the strategy.
+        batch_size: the global batch size; the replicas must share it evenly.
+        make: a function of the number of a worker and of how many there are, to a data set of that worker's rows: of
+            each global batch in turn, the rows from `worker * batch_size / workers` on.
+
+    Returns:
+        `make(0, 1)` where one pipeline feeds all replicas (Keras deals its batches out), else a distributed data set.
+
+    Example:
+    >>> data = tf.data.Dataset.range(8)
+    >>> feed(tf.distribute.get_strategy(), 4, lambda worker, workers: data.batch(4 // workers)).cardinality().numpy()
+    2
+    """
+    workers = getattr(strategy.extended, "num_hosts", place(strategy)[1])  # a TPU has hosts, under one process
+    if workers == 1:
+        return make(0, 1)
+    # Not `experimental_distribute_dataset`: with auto-sharding it deals out examples in another order or, switched off,
+    # gives every worker all of them.
+    share = batch_size // strategy.num_replicas_in_sync
+    return strategy.distribute_datasets_from_function(
+        lambda context: make(context.input_pipeline_id, context.num_input_pipelines).rebatch(share, drop_remainder=True)
+    )
+
+
+def average_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    """Gives all replicas the mean of their moving means and variances, in place.
+
+    Each replica moves its own, and a file has the first one's. All workers must call this, not the chief alone.
+
+    Args:
+        model: a model of the strategy's scope; nothing changes where its batch norms are synchronised.
+        strategy: the strategy.
+
+    Example:
+    >>> average_statistics(keras_resnet.ResNet20(), tf.distribute.get_strategy())
+    """
+    statistics = [variable for variable in model.variables if variable.name in ("moving_mean", "moving_variance")]
+    if strategy.num_replicas_in_sync == 1 or not statistics:
+        return
+
+    def average():
+        own = [tf.identity(variable.value) for variable in statistics]
+        for variable, mean in zip(statistics, tf.distribute.get_replica_context().all_reduce("MEAN", own)):
+            variable.assign(mean)
+
+    tf.function(lambda: strategy.run(average))()
+
+
+def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
+    """Whether any worker raises its flag. All workers must ask, at the same step.
+
+    A worker that stops alone leaves the others waiting for its gradients: so they agree on the step to stop at.
+
+    Example:
+    >>> any_worker(tf.distribute.get_strategy(), True)
+    True
+    """
+    if place(strategy)[1] == 1:
+        return flag
+    return bool(strategy.reduce("SUM", tf.constant(float(flag)), axis=None) > 0)
+
+
+def same(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Whether all workers have the same number. All workers must ask.
+
+    Example:
+    >>> same(tf.distribute.get_strategy(), 7)
+    True
+    """
+    workers = place(strategy)[1]
+    if workers == 1:
+        return True
+    mean = strategy.reduce("MEAN", tf.constant(float(number), tf.float64), axis=None)
+    return not any_worker(strategy, abs(float(mean) - number) > 0.5 / workers)
+
+
+@contextlib.contextmanager
+def lost_worker_explained(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Says what TensorFlow's errors mean when another worker has gone: a context for `fit`.
+
+    Example:
+    >>> with lost_worker_explained(tf.distribute.get_strategy()):
+    ...     pass
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if place(strategy)[1] == 1:
+            raise
+        raise RuntimeError(
+            "Another worker has ended or cannot be reached: its own output says why. End all workers and start them "
+            "again with the same command: training goes on from the last checkpoint. "
+            f"Received: {type(error).__name__}."
+        ) from error

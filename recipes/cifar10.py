@@ -1,0 +1,30 @@
+"""Trains a network on CIFAR-10 as section 4.2 of the paper has it, or in a quarter of the time (--recipe=cifar-fast).
+
+Runs on every backend of Keras; under KERAS_BACKEND=jax TensorFlow need not be installed.
+
+  python recipes/cifar10.py --data_dir=cifar-10-python.tar.gz --model=ResNet20
+  python recipes/cifar10.py --model=ResNet110 --set=warmup_until_error=0.8 --set=warmup_rate=0.01
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
+
+import common
+import training_flags
+from absl import flags
+
+training_flags.define("cifar-paper")
+
+
+def main(_):
+    """Trains."""
+    config = training_flags.configuration(flags.FLAGS.recipe)
+
+    from keras_resnet.training.loop import train
+
+    return training_flags.run(config, train)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,65 @@
+"""What the recipes that run a trained network share: the flags that say which one, and how a mistake is told."""
+
+import ast
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from keras_resnet.preprocessing import NAMED
+
+FLAGS = flags.FLAGS
+
+
+def define_model_flags() -> None:
+    """Defines --model and --weights, and the flags of `define_settings_flags`."""
+    flags.DEFINE_string("model", None, "Name of a network, a .keras or .tflite file, or the folder of a SavedModel.")
+    flags.DEFINE_string("weights", None, "For a name: the tag of published weights, or a file.")
+    flags.mark_flag_as_required("model")
+    define_settings_flags()
+
+
+def define_settings_flags() -> None:
+    """Defines --preprocessing and --set."""
+    flags.DEFINE_enum("preprocessing", None, list(NAMED), "What the weights take for an image, where nothing says so.")
+    flags.DEFINE_multi_string("set", [], "For a name: a setting, such as zero_channels=around; can be repeated.")
+
+
+def chosen_model() -> dict[str, object]:
+    """The flags as arguments of `keras_resnet.cards.open_model` and `keras_resnet.classifiers.open_classifier`."""
+    return {"model": FLAGS.model, "weights": FLAGS.weights, "preprocessing": FLAGS.preprocessing, **settings()}
+
+
+def settings() -> dict[str, object]:
+    """What --set says: `key=value`; a value is a Python literal where it is one, and text where not."""
+    pairs = [text.partition("=") for text in FLAGS.set]
+    wrong = [key for key, sign, _ in pairs if not sign]
+    if wrong:
+        raise ValueError(f"A setting is written key=value. Received: --set={wrong[0]}.")
+    return {key: literal(value) for key, _, value in pairs}
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a recipe; what a user has got wrong is told in one line, without a traceback (`--verbosity=1` has it)."""
+
+    def guarded(arguments):
+        debugging = FLAGS.verbosity > 0
+        if not debugging:
+            logging.set_verbosity(logging.WARNING)
+        try:
+            return main(arguments)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            if debugging:
+                raise
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            return 1
+
+    app.run(guarded)
+
+
+def literal(text: str) -> object:
+    """What a text means as a Python literal; the text itself where it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

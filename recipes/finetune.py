@@ -1,0 +1,36 @@
+"""Fine-tunes a network on a folder of photographs: its new classifier first, then all of it at a lower rate.
+
+  python recipes/finetune.py --dataset=photos/ --model=ResNet50 --weights=IMAGENET1K_V2
+  python recipes/finetune.py --dataset=photos/ --model=ResNet20 --weights=runs/demo/model.keras --image_size=64
+
+The folder has a folder of images for each class, or such folders in "train" and "val".
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
+
+import common
+import training_flags
+from absl import flags
+
+training_flags.define("finetune")
+flags.DEFINE_float("head_epochs", 3, "Epochs of the first run, which trains the classifier alone.", lower_bound=0)
+flags.DEFINE_float("head_learning_rate", 0.1, "Highest rate of the first run; --learning_rate is the second's.")
+flags.mark_flags_as_required(["dataset", "weights"])
+FLAGS = flags.FLAGS
+
+
+def main(_):
+    """Trains."""
+
+    def train(config, run_dir):
+        from keras_resnet.training.finetuning import finetune
+
+        return finetune(config, run_dir, FLAGS.head_epochs, FLAGS.head_learning_rate)
+
+    return training_flags.run(training_flags.configuration(FLAGS.recipe), train)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,107 @@
+"""The flags of the recipes that train: fields of `Config`, and where the run's folder is."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import common
+from absl import flags
+
+from keras_resnet.training.config import AUGMENTATIONS, RECIPES, STRATEGIES, Config
+
+FLAGS = flags.FLAGS
+
+
+def define(recipe: str | None = None) -> None:
+    """Defines the flags; `recipe` is the default of the first."""
+    flags.DEFINE_enum("recipe", recipe, list(RECIPES), "Named settings to start from; the other flags override them.")
+    flags.DEFINE_string("dataset", None, "Name of an image set, or a folder with a folder for each class.")
+    flags.DEFINE_string("data_dir", None, "Where prepared data lies.")
+    flags.DEFINE_string("train_split", None, "Split to train on, such as train[:90%].")
+    flags.DEFINE_string("test_split", None, "Split to measure on after every epoch.")
+    flags.DEFINE_string("model", None, "Name of the network: python -m keras_resnet lists them.")
+    flags.DEFINE_string("weights", None, "Weights to start from: a tag or a file.")
+    flags.DEFINE_enum("augmentation", None, AUGMENTATIONS, "What is done to training images.")
+    flags.DEFINE_integer("image_size", None, "Height and width of the training crops.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", None, "Global batch size.", lower_bound=1)
+    flags.DEFINE_float("epochs", None, "How often each image is seen.", lower_bound=0)
+    flags.DEFINE_integer("steps", None, "Training steps, in place of epochs.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", None, "The first learning rate, or the highest of a schedule that warms up.")
+    flags.DEFINE_float("weight_decay", None, "Weight decay of the kernels.")
+    flags.DEFINE_enum("dtype", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the network.")
+    flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
+    flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
+    flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
+    flags.DEFINE_integer("launch_local_workers", None, "Try multi_worker: so many processes on this machine's CPU.")
+    flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
+    flags.DEFINE_string(
+        "run_dir", None, "Folder of the run, also gs://; a run goes on there. Default: runs/MODEL-DATASET-TIME."
+    )
+
+
+def configuration(recipe: str) -> Config:
+    """The recipe with what the flags say."""
+    fields = {field.name for field in dataclasses.fields(Config)}
+    given = {name: FLAGS[name].value for name in fields & set(FLAGS) if FLAGS[name].value is not None}
+    unknown = common.settings().keys() - fields
+    if unknown:
+        known = ", ".join(sorted(fields))
+        raise ValueError(f"--set takes NAME=VALUE with a name of {known}. Received: {min(unknown)!r}.")
+    given |= common.settings()
+    if "epochs" in given and "steps" not in given:
+        given["steps"] = None  # a recipe's own steps give way
+    return dataclasses.replace(RECIPES[recipe], **given)
+
+
+def run(config: Config, train: Callable[[Config, str], Any]) -> int:
+    """Trains, saying first with what and at the end what came out; returns the process's status."""
+    name = f"{config.model}-{Path(config.dataset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = FLAGS.run_dir or f"runs/{name}"
+    if FLAGS.launch_local_workers:
+        return _launch(FLAGS.launch_local_workers, run_dir)
+    for field in dataclasses.fields(config):
+        print(f"  {field.name} = {getattr(config, field.name)!r}")
+
+    from keras_resnet.training.callbacks import Diverged, Interrupted
+
+    start = time.monotonic()
+    try:
+        train(config, run_dir)
+    except Interrupted as stop:
+        print(f"\n{stop} The same command with --run_dir={run_dir} goes on from there.")
+        return 128 + stop.signum
+    except (Diverged, RuntimeError) as error:
+        if FLAGS.verbosity > 0:
+            raise
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    _summarise(config, run_dir, time.monotonic() - start)
+    return 0
+
+
+def _launch(count: int, run_dir: str) -> int:
+    from keras_resnet.training.local_workers import launch_local_workers
+
+    own = [argument for argument in sys.argv if not argument.lstrip("-").startswith("launch_local_workers")]
+    return launch_local_workers(count, [sys.executable, *own, "--strategy=multi_worker", f"--run_dir={run_dir}"])
+
+
+def _summarise(config: Config, run_dir: str, seconds: float) -> None:
+    from keras_resnet.training.remote import mirrored
+
+    result = json.loads((mirrored(run_dir)[0] / "result.json").read_text())
+    print(
+        f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
+        f"Everything is in {run_dir}. What can come next:"
+    )
+    data = f"--dataset={config.dataset}" + (f" --data_dir={config.data_dir}" if config.data_dir else "")
+    for command in (
+        f"evaluate.py --model={run_dir}/model.keras {data} --split={config.test_split}",
+        f"predict.py --model={run_dir}/model.keras PHOTOGRAPH.jpg",
+        f"export.py --model={run_dir}/model.keras --format=saved_model,tflite --output={run_dir}/export",
+    ):
+        print(f"  python recipes/{command}")

@@ -1,0 +1,129 @@
+"""The loop: interrupted anywhere it goes on to the same end, and it stops with a word where it must."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import kill_resume
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from keras_resnet.training import checkpoints
+from keras_resnet.training.callbacks import CSVLog, Diverged, StopOnNaN
+from keras_resnet.training.loop import segments, train
+
+pytestmark = pytest.mark.lower_house
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The network and the pictures that the script beside this file kills; 12 steps to an epoch."""
+    return dataclasses.replace(kill_resume.configuration(tmp_path), steps=20, deterministic=False)
+
+
+class Crash(Exception):
+    pass
+
+
+def test_a_run_that_crashed_ends_as_one_that_did_not(config, tmp_path, monkeypatch):
+    whole = train(config, tmp_path / "whole", verbose=0)
+    look = StopOnNaN.on_train_batch_end
+
+    def crash(self, batch, logs=None):
+        look(self, batch, logs)
+        if self.steps_left == 0:
+            raise Crash
+        self.steps_left -= 1
+
+    monkeypatch.setattr(StopOnNaN, "on_train_batch_end", crash)
+    for steps in (7, 10):  # the checkpoints of steps 5 and 15 are gone on with
+        monkeypatch.setattr(StopOnNaN, "steps_left", steps, raising=False)
+        with pytest.raises(Crash):
+            train(config, tmp_path / "crashed", verbose=0)
+    monkeypatch.setattr(StopOnNaN, "on_train_batch_end", look)
+    crashed = train(config, tmp_path / "crashed", verbose=0)
+    for expected, found in zip(whole.get_weights(), crashed.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    logs = [CSVLog(tmp_path / run / "log.csv", None).rows() for run in ("whole", "crashed")]
+    assert [row["step"] for row in logs[1]] == ["12", "20"]
+    for expected, found in zip(*logs, strict=True):
+        for name, value in expected.items():
+            assert float(found[name]) == pytest.approx(float(value), rel=1e-4), name
+
+    other = dataclasses.replace(config, learning_rate=0.5)
+    with pytest.raises(ValueError, match=r"Received: learning_rate: 0\.05 -> 0\.5"):
+        train(other, tmp_path / "crashed", verbose=0)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
+    config = dataclasses.replace(config, learning_rate=1e30, schedule="piecewise", warmup=0.0, checkpoint_steps=1)
+    with pytest.raises(
+        Diverged, match=r"at step \d+, with a learning rate of 1e\+30. The last good checkpoint: .*step"
+    ):
+        train(config, tmp_path / "run", verbose=0)
+    last = checkpoints.find(tmp_path / "run" / "checkpoints")
+    with np.load(last / "variables.npz") as arrays:
+        assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name.startswith("metrics"))
+
+
+@given(total=st.integers(1, 300), per_epoch=st.integers(1, 40), share=st.floats(0, 1, exclude_max=True))
+def test_segments_make_each_step_once_and_epochs_at_their_places(total, per_epoch, share):
+    step = start = int(share * total)
+    for epoch, last, steps in segments(start, total, per_epoch):
+        assert step // per_epoch == epoch
+        step += steps * (last - epoch)
+        assert step == total or step % per_epoch == 0
+        assert steps == per_epoch or last == epoch + 1
+    assert step == total
+
+
+def test_a_log_is_cut_where_the_run_goes_on(tmp_path):
+    class Clock:
+        step = 0
+
+    log = CSVLog(tmp_path / "log.csv", Clock)
+    for epoch in range(3):
+        Clock.step += 10
+        log.on_epoch_end(epoch, {"loss": 1 / 3} | ({"val_loss": 2.0} if epoch else {}))
+    log.cut(20)
+    assert (tmp_path / "log.csv").read_text().splitlines() == [
+        "epoch,step,loss,val_loss",
+        "1,10,0.3333333,",
+        "2,20,0.3333333,2",
+    ]
+
+
+def test_signals_end_the_recipe_with_a_checkpoint(config, tmp_path):
+    backend = keras.backend.backend()
+    command = [sys.executable, str(ROOT / "recipes" / "cifar10.py"), f"--dataset={tmp_path}", "--model=ResNet20"]
+    command += [f"--run_dir={tmp_path / 'run'}", f"--set=settings={config.settings!r}", "--batch_size=8"]
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+
+    def ended_by(signum, steps):
+        arguments = [*command, f"--steps={steps}", "--set=checkpoint_steps=5"]
+        process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        before = checkpoints.find(tmp_path / "run" / "checkpoints")
+        until = time.monotonic() + 120
+        while checkpoints.find(tmp_path / "run" / "checkpoints") == before:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signum)
+        output, errors = process.communicate(timeout=120)
+        assert "Traceback" not in errors
+        assert f"Stopped by {signum.name}. Checkpoint: " in output
+        return process.returncode
+
+    assert ended_by(signal.SIGTERM, 100_000) == 143
+    assert ended_by(signal.SIGINT, 100_000) == 130
+    step = int(checkpoints.find(tmp_path / "run" / "checkpoints").name.removeprefix("step-"))
+    assert step > 5
