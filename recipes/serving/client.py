@@ -55,14 +55,13 @@ def measure(transport, paths: list[Path]) -> bool:
     images = [path.read_bytes() for path in paths]
     batches = [images[start : start + FLAGS.batch_size] for start in range(0, len(images), FLAGS.batch_size)]
     ask = functools.partial(transport.predict, timeout=FLAGS.deadline)
-    report = load_test(ask, batches, FLAGS.concurrency, FLAGS.duration)
-    measured = dataclasses.asdict(report)
+    measured = dataclasses.asdict(load_test(ask, batches, FLAGS.concurrency, FLAGS.duration))
     if FLAGS.json:
         print(json.dumps(measured))
     else:
         for name, value in measured.items():
             print(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
-    return not report.errors
+    return not measured["errors"]
 
 
 def run(arguments: list[str]) -> bool:
