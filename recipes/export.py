@@ -8,6 +8,7 @@ python recipes/export.py --model=ResNet20 --weights=w.safetensors --preprocessin
 import os
 import shlex
 import sys
+from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -64,12 +65,12 @@ def next_commands(served: Path, network: str) -> str:
     versions = [int(folder.name) for folder in served.glob("[0-9]*")]
     if not versions:
         return ""
-    folder, volume = shlex.quote(str(served / str(max(versions)))), shlex.quote(f"{served}:/models/{network}")
+    folder, volume = shlex.quote(str(served / str(max(versions)))), shlex.quote(f"{served}:/models/{network}:ro")
+    image = f"tensorflow/serving:{metadata.version('tensorflow')}"  # a server reads what its own version has written
     return (
         f"Look at it:  saved_model_cli show --dir {folder} --all\n"
-        f"Serve it:    docker run --rm -p 8501:8501 -v {volume} -e MODEL_NAME={network} tensorflow/serving\n"
-        f"""Ask it:      curl -d '{{"instances": [{{"b64": "'$(base64 -w0 photo.jpg)'"}}]}}' """
-        f"localhost:8501/v1/models/{network}:predict"
+        f"Serve it:    docker run --rm -p 127.0.0.1:8501:8501 -v {volume} -e MODEL_NAME={network} {image}\n"
+        f"Ask it:      python recipes/serving/client.py --model={network} PHOTOGRAPH.jpg"
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ def define(recipe: str | None = None) -> None:
     flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
+    flags.DEFINE_list("export", [], "Also export the trained network: some of saved_model, tflite, onnx.")
     flags.DEFINE_integer("launch_local_workers", 0, "Try multi_worker with so many processes on this machine.")
     flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
     flags.DEFINE_string(
@@ -90,6 +92,15 @@ def _launch(count: int, run_dir: str) -> int:
     return launch_local_workers(count, command)
 
 
+def _export(folder: Path, formats: tuple[str, ...]) -> None:
+    from keras_resnet.cards import open_model
+    from keras_resnet.export.run import export
+
+    model, card = open_model(str(folder / "model.keras"))
+    about = {"command": shlex.join(["python", *sys.argv]), "network": card.network, "data": "none"}
+    export(model, card, folder / "export", formats, about=about)
+
+
 def _summarise(config: Config, run_dir: str, seconds: float) -> None:
     from keras_resnet.training.remote import mirrored
 
@@ -97,6 +108,8 @@ def _summarise(config: Config, run_dir: str, seconds: float) -> None:
     if not file.exists():  # of several workers one writes it, and says what comes next
         return
     result = json.loads(file.read_text())
+    if FLAGS.export:
+        _export(file.parent, tuple(FLAGS.export))
     print(
         f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
         f"Everything is in {run_dir}. What can come next:"
