@@ -166,8 +166,14 @@ def _ask(signature, tensor):
 def _open_tflite(path: Path, preprocessing: Preprocessing | None) -> Classifier:
     """A TFLite file; it takes RGB, so of its preprocessing only resize and crop are done here."""
     classify, size = run_tflite(path)
-    card = read_card(path) if zipfile.is_zipfile(path) else None
-    preprocessing = preprocessing or (card and card.preprocessing)
+    card, names = None, None
+    if zipfile.is_zipfile(path):
+        card = read_card(path)
+        with zipfile.ZipFile(path) as archive:  # of a file that somebody else has labelled
+            labels = "labels.txt" in archive.namelist()
+            names = tuple(archive.read("labels.txt").decode().splitlines()) if labels else None
+    if card is not None:
+        preprocessing, names = preprocessing or card.preprocessing, card.class_names
     if preprocessing is None:
         raise ValueError(
             "This .tflite file has no card that says how its images are resized: give `preprocessing`. "
@@ -180,7 +186,7 @@ def _open_tflite(path: Path, preprocessing: Preprocessing | None) -> Classifier:
         )
 
     stack, _ = augmentation.for_device(augmentation.evaluation(preprocessing))
-    return Classifier(classify, stack, card.class_names if card else None, preprocessing, path=path)
+    return Classifier(classify, stack, names, preprocessing, path=path)
 
 
 def run_tflite(path: str | os.PathLike, threads: int | None = None) -> tuple[Callable, int]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet.architectures import nearest, normalized
-from keras_resnet.classifiers import Classifier
+from keras_resnet.classifiers import Classifier, reason
 from keras_resnet.data import augmentation, pipeline
 from keras_resnet.data.sources import Source
 from keras_resnet.models import dense_head
@@ -137,6 +137,7 @@ def check_classes(class_names: Sequence[str] | None, source: Source) -> tuple[st
         The names: the network's own, unless they are only numbers.
 
     Example:
+    >>> from keras_resnet.data.storage import Table
     >>> images = Source("pets", "test", ("cat", "dog"), Table(np.zeros((1, 8, 8, 3), "uint8"), np.zeros(1, int)))
     >>> check_classes(("0", "1"), images)
     ('cat', 'dog')
@@ -194,8 +195,11 @@ def _batches(source: Source, stack: augmentation.Stack | None, batch_size: int) 
 
 def _groups(elements: Iterable, size: int) -> Iterator[list]:
     elements = iter(elements)
-    while group := list(itertools.islice(elements, size)):
-        yield group
+    try:
+        while group := list(itertools.islice(elements, size)):
+            yield group
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"The set has an image that cannot be decoded: {reason(error)}") from error
 
 
 def _separately(classify: Callable) -> Callable:

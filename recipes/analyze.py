@@ -1,10 +1,12 @@
 r"""Draws and counts what the paper shows of networks and of trainings; writes a picture, and the numbers as CSV.
 
-python recipes/analyze.py cost ResNet50 Plain34 model.keras --output=cost.csv
-python recipes/analyze.py responses ResNet20=resnet20.th ResNet44=resnet44.th --dataset=cifar10 --split=train \
+For example:
+
+  python recipes/analyze.py cost ResNet50 Plain34 model.keras --output=cost.csv
+  python recipes/analyze.py responses ResNet20=resnet20.th ResNet44=resnet44.th --dataset=cifar10 --split=train \
       --preprocessing=torch_cifar --set=zero_channels=around --output=responses.png
-python recipes/analyze.py curves plain: Plain20=a/log.csv Plain56=b/log.csv residual: ResNet20=c/log.csv
-python recipes/analyze.py statistics runs/model.keras --dataset=photos/ --output=recomputed.keras
+  python recipes/analyze.py curves plain: Plain20=a/log.csv Plain56=b/log.csv residual: ResNet20=c/log.csv
+  python recipes/analyze.py statistics runs/model.keras --dataset=photos/ --output=recomputed.keras
 """
 
 import os

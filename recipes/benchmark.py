@@ -136,6 +136,20 @@ def _training(model, batch: int, steps: int) -> Callable[[], float]:
     return images_a_second
 
 
+def input_() -> list[Measurement]:
+    """Images a second from encoded images to augmented batches."""
+    from benchmarks import input_pipelines
+
+    return [Measurement(*row) for row in input_pipelines.measurements(_QUICK.value, _PEERS_PYTHON.value)]
+
+
+def loop() -> list[Measurement]:
+    """Images a second of an epoch of `train`, against the bare steps in it."""
+    from benchmarks import training_loop
+
+    return [Measurement(*row) for row in training_loop.measurements(_QUICK.value)]
+
+
 def infer() -> list[Measurement]:
     """Exported ResNet-50s: latency of one image, images a second of 16; TFLite on one thread."""
     from benchmarks import inference
@@ -143,7 +157,7 @@ def infer() -> list[Measurement]:
     return [Measurement(*row) for row in inference.measurements(_QUICK.value, _PEERS_PYTHON.value)]
 
 
-BENCHMARKS = {"import": import_, "build": build, "train": train, "infer": infer}
+BENCHMARKS = {"import": import_, "build": build, "train": train, "loop": loop, "input": input_, "infer": infer}
 
 
 def measure(measurement: Measurement, rounds: int) -> list[dict]:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from keras_resnet.preprocessing import NAMED
-
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # a recipe's --help has the flags that are defined here for it
 
 
 def define_model_flags() -> None:
@@ -21,7 +20,9 @@ def define_model_flags() -> None:
 
 def define_settings_flags() -> None:
     """Defines --preprocessing and --set."""
-    flags.DEFINE_enum("preprocessing", None, list(NAMED), "What the weights take for an image, where nothing says so.")
+    flags.DEFINE_string(
+        "preprocessing", None, "What a file of weights takes for an image: torch, caffe, torch_cifar ..."
+    )
     flags.DEFINE_multi_string("set", [], "For a name: a setting, such as zero_channels=around; can be repeated.")
 
 

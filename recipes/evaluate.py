@@ -1,7 +1,9 @@
 """Tests a trained network on a set of images by the paper's protocols, and keeps a record of it.
 
-python recipes/evaluate.py --model=ResNet50 --weights=imagenet --data_dir=$HOME/tensorflow_datasets
-python recipes/evaluate.py --model=runs/photos/model.keras --dataset=photos/ --protocol=ten_crop
+For example:
+
+  python recipes/evaluate.py --model=ResNet50 --weights=imagenet --data_dir=$HOME/tensorflow_datasets
+  python recipes/evaluate.py --model=runs/photos/model.keras --dataset=photos/ --protocol=ten_crop
 """
 
 import os

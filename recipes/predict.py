@@ -1,7 +1,9 @@
 """Names what is in pictures: the five most probable classes of each file, and of each file in a folder.
 
-python recipes/predict.py cat.jpg photos/ --model=ResNet50 --weights=imagenet
-python recipes/predict.py cat.jpg --model=runs/photos/model.keras --json --explain=maps/
+For example:
+
+  python recipes/predict.py cat.jpg photos/ --model=ResNet50 --weights=imagenet
+  python recipes/predict.py cat.jpg --model=runs/photos/model.keras --json --explain=maps/
 """
 
 import json
@@ -86,7 +88,7 @@ def explain(classifier, encoded: bytes, best: tuple[str, str, float], path: Path
     seen, _ = for_device(classifier.stack)
     images = apply(classifier.stack, encoded)[None]
     (activation,) = class_activation_map(classifier.model, images, [int(number)])
-    plot_explanation(apply(seen, encoded).numpy(), activation, f"{name}, {score:.1%}", path)
+    plot_explanation(apply(seen, encoded).numpy(), activation, f"{name}, {100 * score:.1f} %", path)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def define(recipe: str | None = None) -> None:
     flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
-    flags.DEFINE_integer("launch_local_workers", None, "Try multi_worker: so many processes on this machine's CPU.")
+    flags.DEFINE_integer("launch_local_workers", 0, "Try multi_worker with so many processes on this machine.")
     flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
     flags.DEFINE_string(
         "run_dir", None, "Folder of the run, also gs://; a run goes on there. Default: runs/MODEL-DATASET-TIME."
@@ -86,14 +86,17 @@ def run(config: Config, train: Callable[[Config, str], Any]) -> int:
 def _launch(count: int, run_dir: str) -> int:
     from keras_resnet.training.local_workers import launch_local_workers
 
-    own = [argument for argument in sys.argv if not argument.lstrip("-").startswith("launch_local_workers")]
-    return launch_local_workers(count, [sys.executable, *own, "--strategy=multi_worker", f"--run_dir={run_dir}"])
+    command = [sys.executable, *sys.argv, "--strategy=multi_worker", f"--run_dir={run_dir}", "--launch_local_workers=0"]
+    return launch_local_workers(count, command)
 
 
 def _summarise(config: Config, run_dir: str, seconds: float) -> None:
     from keras_resnet.training.remote import mirrored
 
-    result = json.loads((mirrored(run_dir)[0] / "result.json").read_text())
+    file = mirrored(run_dir)[0] / "result.json"
+    if not file.exists():  # of several workers one writes it, and says what comes next
+        return
+    result = json.loads(file.read_text())
     print(
         f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
         f"Everything is in {run_dir}. What can come next:"

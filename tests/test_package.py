@@ -13,6 +13,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.architectures import FAMILIES, NAMED
+from keras_resnet.training.config import RECIPES
 
 pytestmark = pytest.mark.lower_house
 PACKAGE = Path(keras_resnet.__file__).parent
@@ -135,9 +136,12 @@ def test_backend():
 
 EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
-EXAMPLES += ["training.averaging", "training.losses"]
-EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports"]
-NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib", "reports": "tensorflow"}
+EXAMPLES += ["training.averaging", "training.losses", "training.strategies", "training.distribution"]
+EXAMPLES += ["training.local_workers", "training.building", "training.checkpoints"]
+EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports", "classifiers", "evaluation"]
+NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib"}
+NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation"), "tensorflow")
+NEEDED |= dict.fromkeys(("training.strategies", "training.distribution"), "tensorflow")
 
 
 @pytest.mark.parametrize("module", EXAMPLES)
@@ -146,6 +150,6 @@ def test_the_examples_run(module, tmp_path, monkeypatch):
         pytest.importorskip(NEEDED[module])
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"keras_resnet.{module}")
-    names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np}
+    names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np, "RECIPES": RECIPES}
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(module, globs=names, optionflags=options).failed == 0

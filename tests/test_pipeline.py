@@ -110,9 +110,9 @@ def test_bad_images_are_replaced_named_and_counted(kind, tmp_path, capfd):
     examples = on_disk(kind, tmp_path)
     whole = batches(12, examples, bad_share=0.05)  # two epochs
     told = capfd.readouterr().err
-    assert told.count("Cannot be decoded") == 2
+    assert told.count("Cannot be decoded") >= 2  # batches are made ahead
+    assert "So far (count, of examples): 2 " in told
     assert {"files": "5.png", "records": "record 5 (from 0) of"}[kind] in told
-    assert "[2, " in told.replace("So far (count, of examples): 2", "[2, ")
     labels = np.concatenate([labels for _, labels in whole])
     assert 5 not in labels
     for epoch in (labels[:24], labels[24:]):
@@ -137,15 +137,14 @@ def test_workers_of_the_tf_data_service(kind, tmp_path):
     dispatcher = service.DispatchServer(service.DispatcherConfig(protocol="grpc"))
     address = dispatcher.target.split("://")[1]
     workers = [service.WorkerServer(service.WorkerConfig(dispatcher_address=address)) for _ in range(2)]
-    images, labels = map(np.concatenate, zip(*batches(24, examples, service=dispatcher.target)))  # four epochs
+    served = drawn(batches(24, examples, service=dispatcher.target))  # four epochs' worth
     assert len(workers) == 2
-    seen = np.bincount(labels, minlength=24)
-    assert seen.sum() == 96
-    assert seen.min() >= 2
-    alone = zip(*map(np.concatenate, zip(*batches(60, examples))))
-    draws = {(label, image.tobytes()) for image, label in alone}
-    known = [(label, image.tobytes()) in draws for image, label in zip(images, labels)]
-    assert all(known)
+    assert len(set(served)) == 96  # no example comes twice in an epoch
+    assert set(served) <= set(drawn(batches(150, examples)))
+
+
+def drawn(made):
+    return [(label, image.tobytes()) for images, labels in made for image, label in zip(images, labels)]
 
 
 def test_labels_are_mixed_where_the_stack_mixes():

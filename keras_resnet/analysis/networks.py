@@ -164,6 +164,7 @@ def _run(model: keras.Model, inputs: Any, call: Callable) -> Any:
     The graph is Keras's own business, and `_run_through_graph` how `Functional` itself is executed. The public way,
     a model with many outputs, does not reach into nested models.
     """
+    model = getattr(model, "_functional", model)  # what is inside a `Sequential`
     if not hasattr(model, "_run_through_graph"):
         raise TypeError(f"Only a functional model can be taken apart. Received: a {type(model).__name__}.")
 

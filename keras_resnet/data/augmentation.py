@@ -56,6 +56,7 @@ __all__ = [
     "Either",
     "InceptionCrop",
     "MixUp",
+    "Mixing",
     "Normalize",
     "Pad",
     "Part",
@@ -190,14 +191,14 @@ def front(device_stack: Sequence[Part], shape: tuple[int | None, ...] = (None, N
         shape: of one image.
 
     Returns:
-        A model without weights from uint8 images to float32. It needs Keras alone, and saves with what it is put into.
+        A model without weights from images with values from 0 to 255, uint8 or float32, to normalised ones, float32. It
+        needs Keras alone, and saves with what it is put into.
 
     Example:
     >>> front(for_device(paper_imagenet())[1])(np.full((1, 2, 2, 3), 200, "uint8")).numpy()[0, 0, 0].round(2)
     array([76.32, 83.72, 96.47], dtype=float32)
     """
-    images = keras.Input(shape, dtype="uint8")
-    x = keras.ops.cast(images, "float32")
+    x = images = keras.Input(shape, dtype="float32")  # uint8 becomes that on the device
     for part in device_stack:
         if isinstance(part, ReverseChannels):
             x = keras.ops.flip(x, axis=-1)
@@ -283,7 +284,8 @@ def _views(stack: Stack) -> int:
 def _check(stack: Stack, images: tf.Tensor, key: Any, labels: Any) -> None:
     _check_draws(stack)
     rank = 0 if images.dtype == tf.string else 3
-    if images.shape.rank not in ((rank,) if images.dtype == tf.string else (3, 4)):
+    # Rank 5: a batch of the crops of images, between `TenCrops` and the normalisation.
+    if images.shape.rank not in ((rank,) if images.dtype == tf.string else (3, 4, 5)):
         raise ValueError(
             "`images` must be one encoded image (a scalar string), an image (height, width, channels) or a batch of "
             f"images. Received: shape {images.shape}, {images.dtype.name}."

@@ -67,14 +67,17 @@ def each(
     return batches[0].concatenate(batches[1]).take(1).get_single_element()
 
 
-def stop_if_many(dataset: tf.data.Dataset, allowed: float, num_examples: int, names: Callable) -> tf.data.Dataset:
+def stop_if_many(
+    dataset: tf.data.Dataset, allowed: float, num_examples: int, names: Callable, start: int = 0
+) -> tf.data.Dataset:
     """Names and counts bad examples on the way, and stops the run where there are too many.
 
     Args:
         dataset: of pairs: what goes through, and the numbers of the bad examples of that batch (other rows: -1).
-        allowed: the greatest share of bad examples, of those seen, or of an epoch where fewer were seen.
+        allowed: the greatest share of bad examples, of all in the epochs that have begun.
         num_examples: examples in an epoch.
         names: from numbers of examples to their names.
+        start: how many examples were seen before.
 
     Returns:
         A `tf.data.Dataset` of what goes through.
@@ -91,8 +94,9 @@ def stop_if_many(dataset: tf.data.Dataset, allowed: float, num_examples: int, na
 
         def tell():
             told = ["Cannot be decoded, others take their place:", names(tf.boolean_mask(bad, is_bad))]
-            told += ["So far (count, of examples):", found, seen]
-            limit = allowed * tf.cast(tf.maximum(seen, num_examples), tf.float64)
+            told += ["So far (count, of examples):", found, seen - start]
+            epochs = (seen - 1) // num_examples - start // num_examples + 1
+            limit = allowed * tf.cast(epochs * num_examples, tf.float64)
             stop = f"Stopped: more than {allowed:.3g} of the examples are bad. Mend them, or raise the limit."
             with tf.control_dependencies([tf.print(*told)]):
                 tf.debugging.Assert(tf.cast(found, tf.float64) <= limit, [stop, *told])
@@ -100,4 +104,4 @@ def stop_if_many(dataset: tf.data.Dataset, allowed: float, num_examples: int, na
 
         return (seen, tf.cond(tf.reduce_any(is_bad), tell, lambda: found)), made
 
-    return dataset.scan((tf.constant(0, tf.int64),) * 2, check)
+    return dataset.scan((tf.constant(start, tf.int64), tf.constant(0, tf.int64)), check)

@@ -251,6 +251,7 @@ class TenCrops(Part):
     """
 
     size: int | tuple[int, int] = 224
+    one_by_one: ClassVar[bool] = True  # it takes batches too; but of photographs that were scaled there are none yet
 
     def __post_init__(self):
         pair(self.size)

@@ -78,8 +78,12 @@ def training(
     if service is not None:
         sharing_out = tf.data.experimental.service.ShardingPolicy.DYNAMIC
         batches = batches.apply(tf.data.experimental.service.distribute(sharing_out, service))
-    batches = stop_if_many(batches, bad_share, source.num_examples // share[1], source.names)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    if source.encoded:
+        of_an_epoch = max(source.num_examples // share[1], 1)
+        batches = stop_if_many(batches, bad_share, of_an_epoch, source.names, start_step * len(rows))
+    else:
+        batches = batches.map(lambda made, _: made)
+    return _finished(batches)
 
 
 def evaluation(
@@ -126,7 +130,14 @@ def evaluation(
         return apply(batched, made), _labels(source, labels, one_hot), weights
 
     batches = source.examples().batch(batch_size).map(make, _batches_at_once(threads), deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return _finished(batches)
+
+
+def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    # Workers have shared the rows out already; and a strategy's search for what to share out takes seconds.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _one_by_one(source, single, images, rows, keys, replacements, numbers, threads):

@@ -36,13 +36,14 @@ def contact_sheet(pictures: Sequence[bytes], stack: Sequence[Part], columns: int
     (136, 400, 3)
     """
     host, _ = augmentation.for_device(stack)
-    single, batched = augmentation.split(host)
+    at = next((place for place, part in enumerate(host) if isinstance(part, augmentation.Mixing)), len(host))
+    single, batched = host[:at], host[at:]  # pictures may differ in size until they are cropped
     numbers = tf.range(len(pictures))
     sheet = []
     for epoch in range(columns):
         keys = augmentation.example_keys(seed, epoch, numbers)
         images = tf.stack([augmentation.apply(single, picture, key) for picture, key in zip(pictures, keys)])
-        mixed = augmentation.apply(batched, images, keys, tf.eye(len(pictures)) if _mixes(batched) else None)
+        mixed = augmentation.apply(batched, images, keys, tf.eye(len(pictures)) if batched else None)
         sheet.append((mixed[0] if isinstance(mixed, tuple) else mixed).numpy())
     height, width = sheet[0].shape[1:3]
     times = -(-_LEAST // min(height, width))
@@ -54,10 +55,6 @@ def contact_sheet(pictures: Sequence[bytes], stack: Sequence[Part], columns: int
     count, across, high, wide, channels = framed.shape
     flat = framed.transpose(0, 2, 1, 3, 4).reshape(count * high, across * wide, channels)
     return np.pad(flat, [(_GAP, 0), (_GAP, 0), (0, 0)], constant_values=255)
-
-
-def _mixes(stack: Sequence[Part]) -> bool:
-    return any(isinstance(part, augmentation.Mixing) for part in stack)
 
 
 def _fitted(image: tf.Tensor, cell: tuple[int, int]) -> np.ndarray:

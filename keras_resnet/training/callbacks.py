@@ -122,10 +122,15 @@ class Checkpoints(keras.callbacks.Callback):
         """Writes a checkpoint of this moment."""
         _sync(self.model)
         self.devices.average_statistics(self.network)
+        # All workers read: metrics are sums over them.
+        numbers = {
+            group: [keras.ops.convert_to_numpy(variable) for variable in variables]
+            for group, variables in self._variables().items()
+        }
         if self.devices.writes:
             states = {type(callback).__name__: callback.get_state() for callback in _stateful(self.callbacks)}
             state = {**self.facts, "callbacks": states}
-            checkpoints.save(self.root, self.clock.step, self.network, self._variables(), state, best)
+            checkpoints.save(self.root, self.clock.step, self.network, numbers, state, best)
             self.after_saving()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -139,7 +144,7 @@ class Checkpoints(keras.callbacks.Callback):
         """Checks, writes, stops. The last step of an epoch is left to the epoch's end, which has more to save."""
         if self.clock.step % self.steps_per_epoch == 0:
             return
-        is_asked = self.devices.any_worker(self.signum is not None)
+        is_asked = self.clock.step % self.devices.ask_every == 0 and self._is_asked()
         if is_asked or self.clock.step % self.every == 0:
             self.check(logs)
             self.save()
@@ -147,7 +152,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch, logs=None):
         """Stops. What was trained since the last checkpoint is trained again: validation is not done in halves."""
-        self._stop_if(self.devices.any_worker(self.signum is not None))
+        if batch % self.devices.ask_every == 0:
+            self._stop_if(self._is_asked())
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes, and knows the best."""
@@ -156,7 +162,7 @@ class Checkpoints(keras.callbacks.Callback):
         is_best = self.best is None or accuracy > self.best
         self.best = accuracy if is_best else self.best
         self.save(is_best)
-        self._stop_if(self.devices.any_worker(self.signum is not None))
+        self._stop_if(self._is_asked())
 
     def _variables(self) -> dict[str, Any]:
         saved = {id(variable) for variable in self.network.weights}
@@ -177,6 +183,9 @@ class Checkpoints(keras.callbacks.Callback):
                 f"The loss is {loss} at step {self.clock.step}, with a learning rate of {rate:g}. The last good "
                 f"checkpoint: {checkpoints.find(self.root)}. A lower learning_rate or a longer warm-up may help."
             )
+
+    def _is_asked(self) -> bool:
+        return self.devices.any_worker(self.signum is not None)
 
     def _stop_if(self, is_asked: bool) -> None:
         if is_asked:

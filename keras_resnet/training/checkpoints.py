@@ -38,7 +38,7 @@ def save(
         root: the folder of the checkpoints.
         step: how many steps the run has made.
         network: what is trained.
-        variables: Keras variables besides the network's weights, in named groups.
+        variables: arrays or Keras variables besides the network's weights, in named groups.
         state: what JSON can hold.
         best: whether this is the best checkpoint so far, which is kept.
         keep: how many of the latest are kept.
@@ -99,7 +99,8 @@ def restore(folder: Path, network: keras.Model, variables: Mapping[str, Sequence
         The state, with the step under `"step"`.
 
     Example:
-    >>> restore(find(Path("checkpoints")), keras_resnet.ResNet20(), {})["step"]
+    >>> folder = save(Path("restored"), 100, keras_resnet.ResNet20(), {}, {})
+    >>> restore(folder, keras_resnet.ResNet20(), {})["step"]
     100
     """
     weights.load_weights(network, folder / _NETWORK)

@@ -22,6 +22,7 @@ class Devices:
         writes: whether this process writes, and not another worker.
         average_statistics: gives all replicas of a network the same moving statistics.
         any_worker: whether a flag is up on any worker.
+        ask_every: steps between asking that, for which workers wait for one another.
         same: whether a number is the same on all workers.
         explained: a context that says what it means when another worker is gone.
         description: one line.
@@ -34,6 +35,7 @@ class Devices:
     writes: bool = True
     average_statistics: Callable[[keras.Model], None] = lambda network: None
     any_worker: Callable[[bool], bool] = bool
+    ask_every: int = 1
     same: Callable[[int], bool] = lambda number: True
     explained: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
     description: str = ""
@@ -76,6 +78,7 @@ def _strategy(config: Config) -> Devices:
         writes=strategies.is_chief(strategy),
         average_statistics=lambda network: distribution.average_statistics(network, strategy),
         any_worker=lambda flag: distribution.any_worker(strategy, flag),
+        ask_every=1 if strategies.place(strategy)[1] == 1 else 10,
         same=lambda number: distribution.same(strategy, number),
         explained=lambda: distribution.lost_worker_explained(strategy),
         description=description + ", batch norm over all replicas" * synchronized,

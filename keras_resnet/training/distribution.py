@@ -15,6 +15,17 @@ from keras_resnet.training.strategies import place
 
 _TESTED = (3, 15)
 
+_CLIPPING = "Each replica would clip the gradient of its own images, not the batch's: leave it out, or take one device."
+_REFUSED = {
+    "jit_compile": "XLA does not compile a step of several replicas: leave it out.",
+    "gradient_accumulation_steps": "Gradients are not accumulated on several replicas: take a larger batch.",
+    "clipnorm": _CLIPPING,
+    "global_clipnorm": _CLIPPING,
+    "clipvalue": _CLIPPING,
+    # Measured: where one replica's gradient is infinite, the others take the step, and all weights become NaN.
+    "initial_scale": "Loss scaling does not skip a bad step on all replicas: take mixed_bfloat16 in place of float16.",
+}
+
 
 class Trainer(keras.Model):
     """A functional model whose `fit`, `evaluate` and `predict` run on several replicas and workers.
@@ -22,6 +33,13 @@ class Trainer(keras.Model):
     It shares the layers of the model that it is made from: `Trainer(model.inputs, model.outputs)`. Save that model;
     a file of this one would not open elsewhere. `trainable` makes one where one is needed.
     """
+
+    def compile(self, *args, **kwargs):
+        """Keras's `compile`; refuses what several replicas cannot do, or would do otherwise than one device."""
+        super().compile(*args, **kwargs)
+        wrong = [f"{words} Received: {setting}." for setting, words in _REFUSED.items() if _has(self, setting)]
+        if wrong:
+            raise ValueError("\n".join(wrong))
 
     def make_train_function(self, force=False):
         """Makes what `fit` calls for each `steps_per_execution` steps."""
@@ -68,11 +86,23 @@ class Trainer(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds losses and metrics from the first replica's share; Keras averages shares, which may differ in size."""
         if iterator is not None:
+            if (iterator.num_batches or 0) % self.steps_per_execution:
+                raise ValueError(
+                    "On several replicas, batches must fill whole executions: take a divisor of their number. "
+                    f"Received: steps_per_execution={self.steps_per_execution} for {iterator.num_batches} batches."
+                )
             iterator.reset()  # Keras keeps that of `validation_data`, run out
             _, _, batches = next(iter(iterator))
             first = lambda value: self.distribute_strategy.experimental_local_results(value)[0]  # noqa: E731
             data_batch = keras.tree.map_structure(first, next(batches))
         super()._maybe_symbolic_build(data_batch=data_batch)
+
+
+def _has(model: keras.Model, setting: str) -> bool:
+    """Whether the model, its optimiser or one inside it has a setting that is not None or False."""
+    optimizer = model.optimizer
+    owners = (model, optimizer, getattr(optimizer, "inner_optimizer", None))
+    return any(getattr(owner, setting, None) not in (None, False) for owner in owners)
 
 
 def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
@@ -94,38 +124,28 @@ def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Mod
     if strategy.num_replicas_in_sync == 1:
         return model
     version = tuple(int(number) for number in keras.version().split(".")[:2])
+    tested, next_one = (f"{_TESTED[0]}.{_TESTED[1] + more}" for more in (0, 1))
     if version > _TESTED:
         warnings.warn(
-            "Training on several replicas changes parts of Keras that were tested up to "
-            f"{'.'.join(map(str, _TESTED))}; this is {keras.version()}. If it fails: "
-            f"pip install 'keras<{_TESTED[0]}.{_TESTED[1] + 1}'.",
+            f"Training on several replicas changes parts of Keras that were tested up to {tested}; this is "
+            f"{keras.version()}. If it fails: pip install 'keras<{next_one}'.",
             stacklevel=2,
         )
     with strategy.scope():
         return Trainer(model.inputs, model.outputs, name=model.name)
 
 
-def check(
-    strategy: tf.distribute.Strategy,
-    batch_size: int,
-    optimizer: keras.optimizers.Optimizer | None = None,
-    *,
-    jit_compile: bool = False,
-    steps_per_execution: int = 1,
-    steps_per_epoch: int | None = None,
-) -> None:
-    """Refuses what several replicas cannot do, or would do otherwise than one device.
+def check(strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    """Refuses a strategy that Keras cannot train with, and a batch that its replicas cannot share.
+
+    What an optimiser may not have on several replicas, `Trainer.compile` refuses.
 
     Args:
         strategy: the strategy.
         batch_size: the global batch size.
-        optimizer: the optimiser, or one that wraps it for loss scaling.
-        jit_compile: what `compile` is going to be given.
-        steps_per_execution: what `compile` is going to be given.
-        steps_per_epoch: what `fit` is going to be given.
 
     Example:
-    >>> check(tf.distribute.get_strategy(), 7, keras.optimizers.SGD(clipnorm=1.0))
+    >>> check(tf.distribute.get_strategy(), 7)
     """
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
         raise ValueError(
@@ -133,41 +153,11 @@ def check(
             f"Received: {type(strategy).__name__}."
         )
     replicas = strategy.num_replicas_in_sync
-    if replicas == 1:
-        return
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    clipping = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, name, None)]
-    accumulation = getattr(optimizer, "gradient_accumulation_steps", None)
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    complaints = [
-        (
-            batch_size % replicas,
+    if batch_size % replicas:
+        raise ValueError(
             "Replicas must share a batch evenly, an image or more each: take a multiple of their number. "
-            f"Received: batch_size={batch_size} for {replicas} replicas.",
-        ),
-        (
-            jit_compile and not is_tpu,
-            f"XLA does not compile a step of several replicas: leave it out. Received: jit_compile={jit_compile}.",
-        ),
-        (
-            accumulation,
-            "Gradients are not accumulated on several replicas: take a larger batch. "
-            f"Received: gradient_accumulation_steps={accumulation}.",
-        ),
-        (
-            clipping,
-            "Each replica would clip the gradient of its own images, not the batch's: leave it out, or train on one "
-            f"device. Received: {', '.join(clipping)}.",
-        ),
-        (
-            steps_per_execution > 1 and (steps_per_epoch or 0) % steps_per_execution,
-            "On several replicas an epoch must be made of whole executions: take a divisor. "
-            f"Received: steps_per_execution={steps_per_execution} for {steps_per_epoch} steps an epoch.",
-        ),
-    ]
-    wrong = [sentence for is_wrong, sentence in complaints if is_wrong]
-    if wrong:
-        raise ValueError("\n".join(wrong))
+            f"Received: batch_size={batch_size} for {replicas} replicas."
+        )
 
 
 def feed(
@@ -189,8 +179,8 @@ def feed(
 
     Example:
     >>> data = tf.data.Dataset.range(8)
-    >>> feed(tf.distribute.get_strategy(), 4, lambda worker, workers: data.batch(4 // workers)).cardinality().numpy()
-    2
+    >>> [rows.tolist() for rows in feed(tf.distribute.get_strategy(), 4, lambda *_: data.batch(4)).as_numpy_iterator()]
+    [[0, 1, 2, 3], [4, 5, 6, 7]]
     """
     workers = getattr(strategy.extended, "num_hosts", place(strategy)[1])  # a TPU has hosts, under one process
     if workers == 1:

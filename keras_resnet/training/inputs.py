@@ -67,12 +67,10 @@ def _from_source(config: Config) -> Inputs:
             "Training and test set must have the same classes. "
             f"Received: {training.class_names[:5]}... and {test.class_names[:5]}..."
         )
-    stacks = {
-        "paper": lambda: augmentation.paper_imagenet(config.image_size, *config.shorter_sides)[:-1],
-        "inception": lambda: augmentation.inception(config.image_size)[:-1],
-        "modern": lambda: augmentation.modern(config.image_size),
-    }
-    stack, test_stack = stacks[config.augmentation](), augmentation.evaluation(preprocessing(config))
+    stack, _ = augmentation.for_device(_STACKS[config.augmentation](augmentation, config))
+    shown = preprocessing(config)
+    test_stack, normalisation = augmentation.for_device(augmentation.evaluation(shown))
+    test_stack = test_stack[:-1]  # not rounded: what is measured is what any tool would measure
     size = config.batch_size
     return Inputs(
         lambda step, *share: pipeline.training(training, stack, size, config.seed, step, one_hot=True, share=share),
@@ -80,7 +78,15 @@ def _from_source(config: Config) -> Inputs:
         training.num_examples,
         test.num_examples,
         training.class_names,
+        augmentation.front(normalisation, (config.image_size, config.image_size, 3)),
     )
+
+
+_STACKS = {
+    "paper": lambda augmentation, config: augmentation.paper_imagenet(config.image_size, *config.shorter_sides),
+    "inception": lambda augmentation, config: augmentation.inception(config.image_size),
+    "modern": lambda augmentation, config: augmentation.modern(config.image_size),
+}
 
 
 def _open_splits(config: Config) -> tuple[Any, Any]:

@@ -1,0 +1,136 @@
+"""Two replicas on two logical CPU devices against one device; `test_distribution.py` runs this in a process of its own.
+
+Logical devices must be made before TensorFlow starts.
+"""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_resnet
+from keras_resnet.training import distribution, strategies
+from keras_resnet.training.optimizers import SGD
+
+RATE, MOMENTUM, DECAY, BATCH = 0.1, 0.9, 1e-2, 12
+RANDOM = np.random.default_rng(0)
+IMAGES, LABELS = RANDOM.normal(size=(36, 8, 8, 3)), RANDOM.integers(0, 3, 36)
+
+
+def network(dtype, sync_batch_norm):
+    keras.utils.set_random_seed(1)
+    return keras_resnet.build(
+        keras_resnet.Architecture(stem="cifar", depths=(1,), widths=(4,)),
+        input_shape=(8, 8, 3),
+        classes=3,
+        dtype=dtype,
+        sync_batch_norm=sync_batch_norm,
+    )
+
+
+def compiled(strategy, dtype, sync_batch_norm, **arguments):
+    with strategy.scope():
+        net = network(dtype, sync_batch_norm)
+        model = distribution.trainable(net, strategy)
+        optimizer = SGD(RATE, MOMENTUM, weight_decay=DECAY)
+        model.compile(optimizer, "sparse_categorical_crossentropy", weighted_metrics=["accuracy"], **arguments)
+    return net, model
+
+
+def batches(size):
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(size)
+
+
+def trained(strategy, dtype, sync_batch_norm, **arguments):
+    net, model = compiled(strategy, dtype, sync_batch_norm, **arguments)
+    history = model.fit(batches(BATCH), epochs=2, shuffle=False, verbose=0).history
+    return net, history, model.evaluate(batches(3), verbose=0), model.predict(batches(9), verbose=0)
+
+
+def close(ours, theirs, tolerance):
+    for mine, other in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance)
+
+
+def synchronised_is_one_device(two, one):
+    """In float64 with the stock layer, three steps at a time, and with batches that two cannot share evenly."""
+    keras.config.set_floatx("float64")
+    net, *theirs = trained(one, "float64", False)
+    own, *ours = trained(two, "float64", True, steps_per_execution=3)
+    close(own.get_weights(), net.get_weights(), 1e-12)
+    close(ours, theirs, 1e-12)
+    try:
+        trained(two, "float64", True, steps_per_execution=2)
+        raise AssertionError("3 batches are not whole executions of 2")
+    except ValueError as error:
+        assert "steps_per_execution=2 for 3 batches" in str(error), error
+    keras.config.set_floatx("float32")
+
+
+def reference(steps):
+    """SGD by hand; each replica's half of a batch goes through a network with statistics of its own."""
+    halves = [network("float32", False) for _ in range(2)]
+    velocities = [np.zeros(variable.shape) for variable in halves[0].trainable_variables]
+    for step in range(steps):
+        first = step * BATCH % len(IMAGES)
+        gradients = []
+        for half, net in enumerate(halves):
+            mine = slice(first + half * BATCH // 2, first + (half + 1) * BATCH // 2)
+            with tf.GradientTape() as tape:
+                predictions = net(IMAGES[mine].astype("float32"), training=True)
+                losses = keras.losses.sparse_categorical_crossentropy(LABELS[mine], predictions)
+                loss = tf.reduce_mean(losses)
+            gradients.append(tape.gradient(loss, [variable.value for variable in net.trainable_variables]))
+        for i, variable in enumerate(halves[0].trainable_variables):
+            gradient = (gradients[0][i].numpy() + gradients[1][i].numpy()) / 2
+            if variable.name == "kernel":
+                gradient = gradient + DECAY * variable.numpy()
+            velocities[i] = MOMENTUM * velocities[i] - RATE * gradient
+            value = variable.numpy() + velocities[i]
+            for net in halves:
+                net.trainable_variables[i].assign(value)
+    return halves
+
+
+def unsynchronised_is_each_by_itself(two):
+    """In float32 with the fused layer: each replica normalises by, and moves, its own statistics."""
+    net, model = compiled(two, "float32", False)
+    model.fit(batches(BATCH), epochs=2, shuffle=False, verbose=0)
+    halves = reference(steps=6)
+    close([v.numpy() for v in net.trainable_variables], [v.numpy() for v in halves[0].trainable_variables], 1e-5)
+    own = statistics(net, two)
+    theirs = [statistics(half, tf.distribute.get_strategy()) for half in halves]
+    for (first, second), (one,), (other,) in zip(own, *theirs, strict=True):
+        close([first, second], [one, other], 1e-5)
+    assert max(np.abs(first - second).max() for first, second in own) > 1e-3
+
+    distribution.average_statistics(net, two)
+    for (first, second), before in zip(statistics(net, two), own, strict=True):
+        close([first, second], [np.mean(before, axis=0)] * 2, 1e-7)
+
+
+def statistics(net, strategy):
+    """For each moving mean and variance its value on each replica."""
+    return [
+        [value.numpy() for value in strategy.experimental_local_results(variable.value)]
+        for variable in net.variables
+        if variable.name.startswith("moving")
+    ]
+
+
+def main():
+    warnings.simplefilter("error", UserWarning)  # Keras's, of data that ran out
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    one, two = strategies.get_strategy("none"), tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
+    line = strategies.describe(two, "mirrored", BATCH, "float32")
+    assert line == "strategy mirrored: 2 replicas on CPU, batch 12 (6 a replica), float32", line
+    assert [strategies.synchronized(two, size) for size in (30, 32)] == [True, False]
+    assert not strategies.synchronized(one, 1)
+    unsynchronised_is_each_by_itself(two)
+    synchronised_is_one_device(two, one)
+
+
+if __name__ == "__main__":
+    main()
