@@ -32,11 +32,12 @@ class Quantization(NamedTuple):
     tolerance: float
 
 
+# ResNet-20 and 44 on CIFAR-10 differ by up to 0.004 (float16), 0.09 (dynamic) and 0.4 (int8, between two like classes).
 QUANTIZATIONS = {
     "none": Quantization(None, optimizes=False, integer=False, tolerance=1e-3),
     "float16": Quantization(tf.float16, optimizes=True, integer=False, tolerance=0.05),
     "dynamic": Quantization(None, optimizes=True, integer=False, tolerance=0.5),
-    "int8": Quantization(None, optimizes=True, integer=True, tolerance=0.5),
+    "int8": Quantization(None, optimizes=True, integer=True, tolerance=0.8),
 }
 
 
