@@ -2,11 +2,13 @@
 
 Two things are asked of an exported network: that a SavedModel has the signatures `serving_default` (encoded images) and
 `images` (arrays), which give `probabilities`; and that a TFLite file takes RGB images from 0 to 255 of one size. Both
-may have their card with them: in `assets.extra/card.json`, and in a zip archive behind the file, as in a `.keras` file.
+may have their card with them: in `assets.extra/card.json`, and in a zip archive behind the file, as in a `.keras` file;
+a TFLite file may have `labels.txt` there.
 """
 
 import hashlib
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +81,16 @@ def open_classifier(
 
 
 def of_model(model: keras.Model, card: Card) -> Classifier:
-    """The classifier that a Keras model and its card make."""
+    """The classifier that a Keras model and its card make.
+
+    Example:
+    >>> card = Card(network="ResNet20", preprocessing=named("cifar10"), class_names=tuple("abcdefghij"))
+    >>> classifier = of_model(keras_resnet.ResNet20(), card)
+    >>> classify_image(classifier, tf.io.encode_png(tf.zeros((40, 50, 3), tf.uint8)).numpy()).shape
+    (10,)
+    >>> len(fingerprint(classifier))
+    64
+    """
     stack = augmentation.evaluation(card.preprocessing)
     return Classifier(probabilities_of(model), stack, card.class_names, card.preprocessing, model)
 
@@ -110,7 +121,14 @@ def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
         image = encoded if classifier.stack is None else augmentation.apply(classifier.stack, encoded)
         return np.asarray(classifier.classify(tf.expand_dims(image, 0)))[0]
     except tf.errors.OpError as error:
-        raise ValueError(f"This image cannot be decoded: {error.message.splitlines()[0]}") from error
+        raise ValueError(f"This image cannot be decoded: {reason(error)}") from error
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """What an error of TensorFlow's says, without the names of nodes and of iterators."""
+    return re.sub(
+        r"\{\{.*?\}\}\s*|Error in .* Iterator::\S*: |\s*\[Op:.*|\s*name: *$", "", error.message.splitlines()[0]
+    )
 
 
 def fingerprint(classifier: Classifier) -> str:
@@ -199,6 +217,11 @@ def run_tflite(path: str | os.PathLike, threads: int | None = None) -> tuple[Cal
     Returns:
         A function from RGB images from 0 to 255, `(n, size, size, 3)`, which it takes one at a time, to float32
         probabilities `(n, classes)`; and the size of an image.
+
+    Example:
+    >>> classify, size = run_tflite("resnet20.tflite")  # doctest: +SKIP
+    >>> classify(np.zeros((2, size, size, 3), "uint8")).shape  # doctest: +SKIP
+    (2, 10)
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
