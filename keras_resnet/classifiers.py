@@ -125,10 +125,11 @@ def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
 
 
 def reason(error: tf.errors.OpError) -> str:
-    """What an error of TensorFlow's says, without the names of nodes and of iterators."""
-    return re.sub(
-        r"\{\{.*?\}\}\s*|Error in .* Iterator::\S*: |\s*\[Op:.*|\s*name: *$", "", error.message.splitlines()[0]
-    )
+    """What an error of TensorFlow's says, without the names of nodes and of iterators, and without an assertion's."""
+    line = error.message.splitlines()[0]
+    said = re.sub(r"\{\{.*?\}\}\s*|Error in .* Iterator::\S*: |\s*\[Op:.*|\s*name: *$", "", line)
+    _, asserted, parts = said.partition("assertion failed: ")
+    return parts.strip("[]").replace("] [", " ") if asserted else said
 
 
 def fingerprint(classifier: Classifier) -> str:

@@ -199,7 +199,7 @@ def _groups(elements: Iterable, size: int) -> Iterator[list]:
         while group := list(itertools.islice(elements, size)):
             yield group
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"The set has an image that cannot be decoded: {reason(error)}") from error
+        raise ValueError(f"The set has a bad image. {reason(error)}") from error
 
 
 def _separately(classify: Callable) -> Callable:
