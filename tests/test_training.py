@@ -153,3 +153,27 @@ def test_a_strategy_says_what_it_has():
     assert describe(strategy, "one_device", 32, "float32") == (
         "strategy one_device: 1 replica on CPU, batch 32 (32 a replica), float32"
     )
+
+
+def test_a_network_of_the_demo_set_is_fine_tuned_on_photographs(config, tmp_path):
+    photographs = Path(__file__).parents[2] / "shared" / "data" / "photos"
+    if not photographs.is_dir():
+        pytest.skip(f"there are no photographs in {photographs}")
+    demo = dataclasses.replace(
+        config, dataset="demo", data_dir=str(tmp_path / "data"), test_split="test[:64]", batch_size=16, epochs=0.1
+    )
+    train(demo, tmp_path / "demo", verbose=0)
+    tuned = dataclasses.replace(
+        config,
+        dataset=str(photographs),
+        test_split="val",
+        weights=str(tmp_path / "demo" / "model.keras"),
+        batch_size=16,
+        epochs=0.2,
+        learning_rate=0.01,
+    )
+    finetune(tuned, tmp_path / "photos", head_epochs=0.2, head_learning_rate=0.1, verbose=0)
+    model, card = open_model(str(tmp_path / "photos" / "model.keras"))
+    assert card.class_names == ("daisy", "dandelion", "roses", "sunflowers", "tulips")
+    assert model.output_shape == (None, 5)
+    assert json.loads((tmp_path / "photos" / "result.json").read_text())["examples"] == 100
