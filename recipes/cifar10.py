@@ -15,6 +15,7 @@ import training_flags
 from absl import flags
 
 training_flags.define("cifar-paper")
+flags.adopt_module_key_flags(training_flags)  # so that --help shows them
 
 
 def main(_):

@@ -15,6 +15,7 @@ import training_flags
 from absl import flags
 
 training_flags.define("finetune")
+flags.adopt_module_key_flags(training_flags)  # so that --help shows them
 flags.DEFINE_float("head_epochs", 3, "Epochs of the first run, which trains the classifier alone.", lower_bound=0)
 flags.DEFINE_float("head_learning_rate", 0.1, "Highest rate of the first run; --learning_rate is the second's.")
 flags.mark_flags_as_required(["dataset", "weights"])

@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="one device"):
         evaluate(classifier._replace(model=None, path=Path("exported")), source, "multi_scale")
     torn = Source("torn", "val", CARD.class_names, Table(np.array([b"no picture"], object), np.array([0])))
-    with pytest.raises(ValueError, match="bad image. Cannot be decoded, or does not fit the stack: image 0"):
+    with pytest.raises(ValueError, match=r"bad image\. Cannot be decoded, or does not fit the stack: image 0"):
         evaluate(classifier, torn)
     names = tuple(name for _, name in imagenet_classes())
     tfds = Source("imagenet2012", "validation", folder, Table(np.zeros((1, 2, 2, 3), "uint8"), np.array([0])))
