@@ -35,6 +35,7 @@ def define(recipe: str | None = None) -> None:
     flags.DEFINE_float("weight_decay", None, "Weight decay of the kernels.")
     flags.DEFINE_enum("dtype", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the network.")
     flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
+    flags.DEFINE_enum("all_reduce", None, ["nccl", "hierarchical", "ring"], "How gradients are summed.")
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
     flags.DEFINE_list("export", [], "Also export the trained network: some of saved_model, tflite, onnx.")
