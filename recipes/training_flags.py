@@ -12,7 +12,7 @@ from typing import Any
 import common
 from absl import flags
 
-from keras_resnet.training.config import AUGMENTATIONS, RECIPES, STRATEGIES, Config
+from keras_resnet.training.config import ALL_REDUCE, AUGMENTATIONS, RECIPES, STRATEGIES, Config
 
 FLAGS = flags.FLAGS
 
@@ -35,7 +35,7 @@ def define(recipe: str | None = None) -> None:
     flags.DEFINE_float("weight_decay", None, "Weight decay of the kernels.")
     flags.DEFINE_enum("dtype", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the network.")
     flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
-    flags.DEFINE_enum("all_reduce", None, ["nccl", "hierarchical", "ring"], "How gradients are summed.")
+    flags.DEFINE_enum("all_reduce", None, ALL_REDUCE, "How gradients are summed.")
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
     flags.DEFINE_list("export", [], "Also export the trained network: some of saved_model, tflite, onnx.")

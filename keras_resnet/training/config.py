@@ -184,6 +184,7 @@ _SCHEDULES = {
     "plateau": lambda config, steps: piecewise([], [config.learning_rate]),  # what a callback divides
 }
 STRATEGIES = ("none", "one_device", "mirrored", "multi_worker", "tpu")
+ALL_REDUCE = ("nccl", "hierarchical", "ring")
 AUGMENTATIONS = ("paper", "inception", "modern", "cifar")
 _CHOICES = {
     "schedule": tuple(_SCHEDULES),
@@ -193,7 +194,7 @@ _CHOICES = {
     "optimizer": ("sgd", "lamb"),
     "loss": ("cross_entropy", "binary"),
     "strategy": STRATEGIES,
-    "all_reduce": (None, "nccl", "hierarchical", "ring"),
+    "all_reduce": (None, *ALL_REDUCE),
 }
 
 _CIFAR = Config(

@@ -5,7 +5,6 @@ The other side of the pipe is this file as a script: it is told a number of batc
 
 import argparse
 import io
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,23 +22,10 @@ def contender(python: str, folder: Path, workers: int, batches: int) -> tuple[st
         workers: processes of the DataLoader.
         batches: how many batches of a call count.
     """
-    command = [python, __file__, f"--folder={folder}", f"--workers={workers}"]
-    try:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        version = process.stdout.readline().strip()
-    except OSError:
-        version = ""
-    if not version:
-        raise SystemExit(f"PyTorch does not run there. Received: --peers_python={python}")
+    from benchmarks.torch_training import start
 
-    def images_a_second() -> float:
-        process.stdin.write(f"{batches}\n")
-        answer = process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"PyTorch's process ended, with exit status {process.wait()}.")
-        return float(answer)
-
-    return f"PyTorch {version}'s DataLoader with PIL, {workers} workers", images_a_second
+    version, ask = start([python, __file__, f"--folder={folder}", f"--workers={workers}"])
+    return f"PyTorch {version}'s DataLoader with PIL, {workers} workers", lambda: float(ask(batches))
 
 
 def main() -> None:
