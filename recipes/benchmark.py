@@ -26,6 +26,7 @@ from benchmarks import torch_training
 FLAGS = flags.FLAGS
 _QUICK = flags.DEFINE_bool("quick", False, "Three rounds of less work: to see that it runs, not to quote.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted rounds of each contender.", lower_bound=1)
+_ONLY = flags.DEFINE_string("only", "", "Only the measurements whose title has this in it.")
 _PEERS_PYTHON = flags.DEFINE_string("peers_python", None, "Interpreter that has PyTorch, which takes part then.")
 _JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
 
@@ -227,7 +228,8 @@ def main(arguments: list[str]):
     if unknown:
         raise app.UsageError(f"Benchmarks are {', '.join(BENCHMARKS)} and all. Received: {' '.join(unknown)}.")
     rounds = 3 if _QUICK.value else _ROUNDS.value
-    rows = [row for name in names for measurement in BENCHMARKS[name]() for row in measure(measurement, rounds)]
+    measurements = (measurement for name in names for measurement in BENCHMARKS[name]())
+    rows = [row for each in measurements if _ONLY.value in each.title for row in measure(each, rounds)]
     about = machine()
     print(markdown(rows))
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items() if version)
