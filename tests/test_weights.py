@@ -16,7 +16,7 @@ from keras_resnet import Architecture, preprocess_input
 from keras_resnet.architectures import NAMED
 from keras_resnet.weights import LAYOUTS, is_path, names
 from keras_resnet.weights.assign import assign, collect, sources, traits
-from keras_resnet.weights.catalog import CATALOG, Published, resolve
+from keras_resnet.weights.catalog import CATALOG, Published, Trained, resolve
 from keras_resnet.weights.download import download
 from keras_resnet.weights.readers import read, write_safetensors
 
@@ -195,12 +195,13 @@ def test_the_catalog():
     for row in CATALOG:
         assert row.network in NAMED
         assert row.hash is None or row.hash.partition(":")[0] in ("md5", "sha256")
-        assert row.url.startswith("https://")
+        assert row.url.startswith("weights/cifar10/" if isinstance(row, Trained) else "https://")
         for setting, value in LAYOUTS[row.layout].requires.items():
             assert row.architecture.block == "basic" or getattr(row.architecture, setting) == value
         assert resolve(row.architecture, row.tag) is row
         rivals = [rival.top1 or 0 for rival in CATALOG if rival.architecture == row.architecture]
-        assert (resolve(row.architecture, "imagenet").top1 or 0) == max(rivals)
+        if row.classes == 1000:
+            assert (resolve(row.architecture, "imagenet").top1 or 0) == max(rivals)
     assert len({(row.network, row.tag) for row in CATALOG}) == len(CATALOG)
     tags = [row.tag for row in keras_resnet.weights.list("resnet-50")]
     assert tags == ["caffe", "IMAGENET1K_V1", "IMAGENET1K_V2", "a1_in1k"]
@@ -214,6 +215,8 @@ def test_the_catalog():
         (lambda: keras_resnet.ResNet50(weights="caffe", stride_on="3x3"), "stride_on='1x1'"),
         (lambda: keras_resnet.ResNet50(weights="imagnet"), "'imagenet'"),
         (lambda: keras_resnet.Plain18(weights="imagenet"), "Nothing is published"),
+        (lambda: keras_resnet.ResNet20(weights="imagenet"), "Published for it: cifar10"),
+        (lambda: keras_resnet.ResNet20(weights="cifar10", zero_channels="around"), "is for zero_channels='after'"),
         (lambda: keras_resnet.preprocessing_for("resnt50"), "'ResNet50'"),
     ],
 )

@@ -2,7 +2,7 @@
 
 Addresses, hashes, sizes, accuracies and preprocessing are those of the sources named in each row (keras 3.15,
 torchvision 0.29, timm 1.0 and their documentation). Published accuracies are claims of others, on ImageNet's validation
-set; none was measured here.
+set; none was measured here. What this project has trained itself is in the package and was measured here: `Trained`.
 """
 
 import dataclasses
@@ -52,6 +52,31 @@ class Published:
     def architecture(self) -> Architecture:
         """The network that these weights are for."""
         return dataclasses.replace(NAMED[self.network], **dict(self.settings))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained(Published):
+    """Weights that this project has trained; `url` is a path inside the package, and `top1` was measured here.
+
+    Args:
+        errors: how many of the test set's images they get wrong (`recipes/evaluate.py`).
+        images: how many images the test set has.
+        command: what trained them; the weights are those of its last step.
+        seed: of the run; it was fixed before, and all runs are told of.
+        commit: of this repository, that the command was run at.
+        hours: of one CPU core that the training took.
+        hardware: the kind of machine.
+        date: of the last step.
+    """
+
+    errors: int
+    images: int
+    command: str
+    seed: int
+    commit: str
+    hours: float
+    hardware: str
+    date: str
 
 
 _V15 = (("stride_on", "3x3"),)
@@ -136,7 +161,34 @@ def _timm_v2(network: str, name: str) -> Published:
     )
 
 
+def _cifar10(network: str, sha256: str, errors: int, recipe: str = "cifar-fast", seed: int = 0, **run) -> Trained:
+    """`run` has the other fields of `Trained`; `recipes/publish.py` prints the whole row."""
+    return Trained(
+        network=network,
+        tag="cifar10",
+        url=f"weights/cifar10/{network}.safetensors",
+        hash=f"sha256:{sha256}",
+        megabytes=None,
+        layout="keras_resnet",
+        preprocessing=PREPROCESSING["cifar10"],
+        top1=round(100 - errors / 100, 2),
+        top5=None,
+        licence="Apache-2.0",
+        source="keras_resnet",
+        classes=10,
+        errors=errors,
+        images=10_000,
+        command=f"python recipes/cifar10.py --recipe={recipe} --model={network} --seed={seed}",
+        seed=seed,
+        hardware="2 cores of an AMD EPYC with avx512_bf16",
+        **run,
+    )
+
+
+TRAINED: tuple[Trained, ...] = ()
+
 CATALOG: tuple[Published, ...] = (
+    *TRAINED,
     _keras("ResNet50", 50, "2cb95161c43110f7111970584f804107", 98, 74.9, 92.1),
     _keras("ResNet101", 101, "f1aeb4b969a6efcfb50fad2f0c20cfc5", 171, 76.4, 92.8),
     _keras("ResNet152", 152, "100835be76be38e30d865e96f2aaae62", 232, 76.6, 93.1),
@@ -196,8 +248,9 @@ def resolve(architecture: Architecture, tag: str) -> Published:
     """
     wanted = _answers(architecture)
     fitting = [row for row in CATALOG if _answers(row.architecture) == wanted]
-    if normalized(tag) == "imagenet" and fitting:
-        return max(fitting, key=lambda row: row.top1 or 0)
+    of_imagenet = [row for row in fitting if row.classes == 1000]
+    if normalized(tag) == "imagenet" and of_imagenet:
+        return max(of_imagenet, key=lambda row: row.top1 or 0)
     chosen = [row for row in fitting if normalized(row.tag) == normalized(tag)]
     if chosen:
         return chosen[0]
@@ -205,7 +258,7 @@ def resolve(architecture: Architecture, tag: str) -> Published:
     available = f"Published for it: {', '.join(tags)}." if tags else "Nothing is published for it here."
     raise ValueError(
         f"There are no weights {tag!r} for this architecture. {available}"
-        + (_other_settings(wanted, tag) or nearest(tag, [*tags, "imagenet"] if tags else []))
+        + (_other_settings(wanted, tag) or nearest(tag, [*tags, "imagenet"] if of_imagenet else tags))
         + " A file is given by its path."
     )
 

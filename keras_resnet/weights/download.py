@@ -1,4 +1,7 @@
-"""Fetches a published file into Keras's cache, once, and makes sure that it is the published one."""
+"""Fetches a published file into Keras's cache, once, and makes sure that it is the published one.
+
+The weights that this project has trained are in the package already; they are checked in the same way.
+"""
 
 import hashlib
 import os
@@ -7,14 +10,15 @@ from pathlib import Path
 
 import keras
 
-from keras_resnet.weights.catalog import Published
+from keras_resnet.weights.catalog import Published, Trained
 
+_PACKAGE = Path(__file__).parent.parent
 _FOLDER = "models/keras_resnet"
 _SECONDS = 20.0  # without a word from the server
 
 
 def download(row: Published, cache_dir: str | os.PathLike | None = None) -> Path:
-    """The path of a published file; downloads it where it is not in the cache.
+    """The path of a published file; downloads it where it is neither in the package nor in the cache.
 
     Args:
         row: what to fetch.
@@ -25,13 +29,21 @@ def download(row: Published, cache_dir: str | os.PathLike | None = None) -> Path
 
     Raises:
         OSError: where the file cannot be had; it says where it could be put by hand.
-        ValueError: where the file is not the published one; it is deleted.
+        ValueError: where the file is not the published one; it is deleted from the cache.
     """
+    if isinstance(row, Trained):
+        path = _PACKAGE / row.url
+        _verify(row, path, "The package is damaged: install it anew. The file's")
+        return path
     cache = Path(cache_dir or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     path = cache.joinpath(_FOLDER, f"{row.network}-{row.tag}-{row.url.rpartition('/')[2]}")
     if not path.is_file():
         _fetch(row, cache, path)
-    _verify(row, path)
+    try:
+        _verify(row, path, "The file is not the published one, and was deleted: its")
+    except ValueError:
+        path.unlink()
+        raise
     return path
 
 
@@ -56,15 +68,11 @@ def _fetch(row: Published, cache: Path, path: Path) -> None:
         socket.setdefaulttimeout(before)
 
 
-def _verify(row: Published, path: Path) -> None:
+def _verify(row: Published, path: Path, what: str) -> None:
     if row.hash is None:
         return
     algorithm, _, digits = row.hash.partition(":")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if not found.startswith(digits):
-        path.unlink()
-        raise ValueError(
-            f"The file is not the published one, and was deleted: its {algorithm} should begin with {digits}. "
-            f"Received: {found} from {row.url}, as {path}."
-        )
+        raise ValueError(f"{what} {algorithm} should begin with {digits}. Received: {found} from {row.url}, as {path}.")
