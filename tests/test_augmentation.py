@@ -217,6 +217,7 @@ def test_uint8_for_the_device():
         (lambda: RandomErasing(-1), "probability"),
         (lambda: RandAugment(magnitude=9), "magnitude"),
         (lambda: ColorJitter(contrast=2), "contrast"),
+        (lambda: ColorJitter(hue=0.6), "hue"),
         (lambda: MixUp(0), "alpha"),
         (lambda: Normalize((1, 2, 3), (1, 2)), "std"),
         (lambda: Normalize(5.0), "mean"),

@@ -1,5 +1,6 @@
 """Colours against numpy."""
 
+import colorsys
 import math
 
 import keras
@@ -65,17 +66,32 @@ def test_mean_image():
     np.testing.assert_allclose(centred.numpy().mean(axis=0), 0, atol=1e-4)
 
 
+def jittered(image, operation, strength):
+    """By its definition, pixel by pixel."""
+    grey = image @ [0.299, 0.587, 0.114]
+    if operation == "hue":
+        pixels = [colorsys.rgb_to_hsv(*pixel / 255) for pixel in image.reshape(-1, 3)]
+        turned = [colorsys.hsv_to_rgb((hue + strength) % 1, *rest) for hue, *rest in pixels]
+        return 255 * np.reshape(turned, image.shape)
+    middle = {"brightness": 0, "contrast": grey.mean(), "saturation": grey[..., np.newaxis]}[operation]
+    return middle + (1 + strength) * (image - middle)
+
+
 def test_colour_jitter():
-    factors = 1 + np.array([0.4, 0.3, 0.2]) * (2 * draws.uniform(ColorJitter().own(keys(16)), 3).numpy() - 1)
-    for image, ours, (brightness, contrast, saturation) in zip(
-        BATCH, apply((ColorJitter(0.4, 0.3, 0.2),), BATCH, keys(16)), factors
-    ):
-        image = image * brightness
-        grey = image @ [0.299, 0.587, 0.114]
-        image = contrast * image + (1 - contrast) * grey.mean()
-        grey = image @ [0.299, 0.587, 0.114]
-        image = saturation * image + (1 - saturation) * grey[..., np.newaxis]
-        np.testing.assert_allclose(ours, np.clip(image, 0, 255), atol=1e-2)
+    part, spread, orders = ColorJitter(0.4, 0.3, 0.2, 0.1), {}, set()
+    spread = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1}
+    for image, key in zip(BATCH, keys(16)):
+        own, ours = part.own(key), apply((part,), image, key)
+        strengths = dict(zip(spread, 2 * draws.uniform(draws.fold(own, 0), 4).numpy() - 1))
+        order = [list(spread)[i] for i in np.argsort(draws.uniform(draws.fold(own, 1), 4))]
+        orders.add(tuple(order))
+        image = image.astype(float)
+        for operation in order:
+            image = np.clip(jittered(image, operation, spread[operation] * strengths[operation]), 0, 255)
+        np.testing.assert_allclose(ours, image, atol=0.02)
+    assert len(orders) >= 8  # of 24, in 16 draws
+    np.testing.assert_array_equal(apply((ColorJitter(0, 0, 0),), BATCH[0], keys(16)[0]), BATCH[0])
+
 
 
 def test_rand_augment():

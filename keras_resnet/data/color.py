@@ -1,6 +1,7 @@
 """The parts of a stack that change colours: PCA colour, means, jitter, erasing, RandAugment."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -111,38 +112,61 @@ class ToUint8(Part):
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter(Random):
-    """Brightness, contrast and saturation by random factors, in this order; clipped to 0 to 255 in the end.
+    """Brightness, contrast, saturation and hue, in an order drawn for each image; clipped to 0 to 255 after each.
 
     Args:
         brightness: the factor is uniform in [1 - brightness, 1 + brightness].
         contrast: the same for the distance to the image's mean grey.
         saturation: the same for the distance to each pixel's grey.
+        hue: the turn of the colour circle is uniform in [-hue, hue]; half a turn is 0.5.
 
     Example:
-    >>> ColorJitter()(tf.zeros((8, 4, 4, 3)), draws.example_keys(seed=1, epoch=0, index=tf.range(8))).shape
-    TensorShape([8, 4, 4, 3])
+    >>> ColorJitter(hue=0.1)(tf.zeros((4, 4, 3)), draws.example_keys(seed=1, epoch=0, index=0)).shape
+    TensorShape([4, 4, 3])
     """
 
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
+    hue: float = 0.0
+    one_by_one: ClassVar[bool] = True
 
     def __post_init__(self):
-        for name in ("brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must lie between 0 and 1. Received: {name}={getattr(self, name)!r}.")
+        for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"`{name}` must lie between 0 and {most}. Received: {name}={getattr(self, name)!r}.")
 
     def __call__(self, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """Images, and a key each, to float32 images."""
-        spread = np.float32([self.brightness, self.contrast, self.saturation])
-        factors = 1 + spread * (2 * draws.uniform(self.own(key), 3) - 1)
-        brightness, contrast, saturation = tf.unstack(factors[..., tf.newaxis, tf.newaxis, tf.newaxis, :], axis=-1)
-        images = tf.cast(images, tf.float32) * brightness
-        grey = tf.reduce_sum(images * _GREY, axis=-1, keepdims=True)
-        mean = tf.reduce_mean(grey, axis=(-3, -2), keepdims=True)
-        images = mean + contrast * (images - mean)
-        grey = mean + contrast * (grey - mean)
-        return tf.clip_by_value(grey + saturation * (images - grey), 0.0, 255.0)
+        """One image of any type to float32."""
+        if images.shape.rank != 3:
+            refuse_batch(self, images)
+        key = self.own(key)
+        chosen = [field.name for field in dataclasses.fields(self) if getattr(self, field.name)]
+        spread = np.float32([getattr(self, name) for name in chosen])
+        strengths = spread * (2 * draws.uniform(draws.fold(key, 0), len(chosen)) - 1)
+        order = tf.argsort(draws.uniform(draws.fold(key, 1), len(chosen)))
+        images = tf.cast(images, tf.float32)
+        for turn in range(len(chosen)):
+            number = order[turn]
+            ways = [functools.partial(_JITTERS[name], images, strengths[i]) for i, name in enumerate(chosen)]
+            images = tf.clip_by_value(tf.switch_case(number, ways), 0.0, 255.0)
+        return images
+
+
+def _grey(images: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(images * _GREY, axis=-1, keepdims=True)
+
+
+def _away_from(middle: tf.Tensor, images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    return middle + (1 + strength) * (images - middle)
+
+
+_JITTERS = {
+    "brightness": lambda images, strength: images * (1 + strength),
+    "contrast": lambda images, strength: _away_from(tf.reduce_mean(_grey(images)), images, strength),
+    "saturation": lambda images, strength: _away_from(_grey(images), images, strength),
+    "hue": lambda images, strength: 255 * tf.image.adjust_hue(images / 255, strength),
+}
 
 
 @dataclasses.dataclass(frozen=True)
