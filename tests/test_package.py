@@ -36,6 +36,10 @@ FLOORS = [
     ("export",),
     ("__init__", "__main__"),
 ]
+# The modules that users call by name: each of their functions shows how.
+DOORS = {"architectures", "layers", "models", "preprocessing", "weights/__init__", "cards", "classifiers", "reports"}
+DOORS |= {"evaluation", "analysis/curves", "analysis/networks", "analysis/pictures", "data/augmentation"}
+DOORS |= {"data/sources", "data/pipeline", "training/loop", "training/schedules", "training/strategies", "export/run"}
 LOWER_HOUSE = {name for floor in FLOORS[:7] for name in floor} | {"__init__", "__main__"}
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 UPPER_ONLY = {"tensorflow", "tensorflow_datasets", "keras_cv"}
@@ -127,10 +131,20 @@ def test_the_table_of_networks():
     assert run(["-m", "keras_resnet", "--markdown"]).count("\n| ") > len(NAMED)
 
 
-def test_every_public_name_is_documented():
+def test_every_public_name_is_documented_and_what_users_call_has_an_example():
     for name in keras_resnet.__all__:
         if name != "__version__":
             assert getattr(keras_resnet, name).__doc__, name
+    seen = set()
+    for path, tree in modules():
+        seen.add(door := path.with_suffix("").as_posix())
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                told = ast.get_docstring(node) or ""
+                assert told, f"{path}: {node.name}"
+                if door in DOORS and isinstance(node, ast.FunctionDef):
+                    assert "Example:\n>>> " in told, f"{path}: {node.name}"
+    assert seen >= DOORS
 
 
 def test_backend():
@@ -140,13 +154,14 @@ def test_backend():
             __import__("tensorflow")
 
 
-EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
+EXAMPLES = ["architectures", "cards", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
 EXAMPLES += ["training.averaging", "training.losses", "training.strategies", "training.distribution"]
 EXAMPLES += ["training.local_workers", "training.building", "training.checkpoints"]
 EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports", "classifiers", "evaluation"]
+EXAMPLES += ["data.augmentation"]
 NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib"}
-NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation"), "tensorflow")
+NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation", "data.augmentation"), "tensorflow")
 NEEDED |= dict.fromkeys(("training.strategies", "training.distribution"), "tensorflow")
 
 
