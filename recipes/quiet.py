@@ -18,7 +18,7 @@ CHATTER = re.compile(
     rb"|.* failed call to cuInit: .* \(303\)"  # there is no driver, so no GPU
     rb"|.* Unable to register cu\w+ factory"  # TensorFlow 2.20 with CUDA registers its libraries twice
     rb"|.* computation placer already registered"
-    rb"|.* Ignored (output_format|drop_control_dependency)\."  # by TFLite's converter, which set them itself
+    rb"|fully_quantize: |.* Ignored (output_format|drop_control)|.* Skipping runtime version"  # TFLite's converter
 )
 
 
