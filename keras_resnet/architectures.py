@@ -75,14 +75,24 @@ _CHOICES = {
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Says which of `words` a misspelt `word` may have meant: a sentence for an error message, or nothing."""
+    """Says which of `words` a misspelt `word` may have meant: a sentence for an error message, or nothing.
+
+    Example:
+    >>> nearest("resnet_5", ("ResNet50", "Plain34"))
+    " Did you mean 'ResNet50'?"
+    """
     by_key = {normalized(candidate): candidate for candidate in words}
     close = difflib.get_close_matches(normalized(word), by_key, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(by_key[key]) for key in close)}?" if close else ""
 
 
 def normalized(name: str) -> str:
-    """The form in which names are compared: case, '_' and '-' do not matter."""
+    """The form in which names are compared: case, '_' and '-' do not matter.
+
+    Example:
+    >>> normalized("Wide_ResNet-50")
+    'wideresnet50'
+    """
     return str(name).lower().replace("_", "").replace("-", "")
 
 

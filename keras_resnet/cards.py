@@ -83,21 +83,43 @@ def save_model(model: keras.Model, path: str | os.PathLike, card: Card) -> None:
 
 
 def read_card(path: str | os.PathLike) -> Card | None:
-    """The card in a `.keras` file; None where there is none in it."""
+    """The card in a `.keras` file; None where there is none in it.
+
+    Example:
+    >>> card = default_card("ResNet20", NAMED["cifar10"], 10)
+    >>> save_model(keras_resnet.ResNet20(), "resnet20.keras", card)
+    >>> read_card("resnet20.keras") == card
+    True
+    """
     with zipfile.ZipFile(path) as archive:
         return Card.from_json(archive.read(CARD_MEMBER).decode()) if CARD_MEMBER in archive.namelist() else None
 
 
 def default_card(network: str, preprocessing: Preprocessing, classes: int) -> Card:
-    """A card with the usual names: ImageNet's for 1000 classes, CIFAR-10's for 10 of a CIFAR network, else numbers."""
+    """A card with the usual names: ImageNet's for 1000 classes, CIFAR-10's for 10 of a CIFAR network, else numbers.
+
+    Example:
+    >>> default_card("ResNet20", NAMED["cifar10"], 3).class_names
+    ('0', '1', '2')
+    """
     network = network_name(network)
     if classes == 1000:
         names = tuple(name for _, name in imagenet_classes())
     elif classes == 10 and NETWORKS[network].stem == "cifar":
         names = CIFAR10_CLASSES
     else:
-        names = tuple(str(number) for number in range(classes))
+        names = numbered(classes)
     return Card(network=network, preprocessing=preprocessing, class_names=names)
+
+
+def numbered(classes: int) -> tuple[str, ...]:
+    """The names of classes that have no others: their numbers.
+
+    Example:
+    >>> numbered(3)
+    ('0', '1', '2')
+    """
+    return tuple(map(str, range(classes)))
 
 
 def open_model(
@@ -151,6 +173,6 @@ def _open_file(path: str, weights, preprocessing: Preprocessing | None) -> tuple
                 "This .keras file has no card that says what it takes for an image: give `preprocessing`, one of "
                 f"{', '.join(NAMED)}. Received: model={path!r}, preprocessing=None."
             )
-        names = tuple(str(number) for number in range(network.output_shape[-1]))
+        names = numbered(network.output_shape[-1])
         card = Card(network=network.name, preprocessing=preprocessing, class_names=names)
     return network, dataclasses.replace(card, preprocessing=preprocessing or card.preprocessing)

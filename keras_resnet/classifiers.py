@@ -96,7 +96,12 @@ def of_model(model: keras.Model, card: Card) -> Classifier:
 
 
 def probabilities_of(model: keras.Model) -> Callable:
-    """From a batch of normalised images to float32 probabilities, whether the model ends in a softmax or in logits."""
+    """From a batch of normalised images to float32 probabilities, whether the model ends in a softmax or in logits.
+
+    Example:
+    >>> probabilities_of(keras_resnet.ResNet20())(tf.zeros((1, 32, 32, 3))).shape
+    TensorShape([1, 10])
+    """
 
     @tf.function(reduce_retracing=True)
     def classify(images):
@@ -107,7 +112,12 @@ def probabilities_of(model: keras.Model) -> Callable:
 
 
 def gives_logits(model: keras.Model) -> bool:
-    """Whether a model ends before the softmax."""
+    """Whether a model ends before the softmax.
+
+    Example:
+    >>> gives_logits(keras_resnet.ResNet20(classifier_activation=None))
+    True
+    """
     return getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
 
@@ -116,6 +126,10 @@ def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
 
     Raises:
         ValueError: if it cannot be decoded.
+
+    Example:
+    >>> classify_image(open_classifier("resnet50.keras"), Path("cat.jpg").read_bytes()).shape  # doctest: +SKIP
+    (1000,)
     """
     try:
         image = encoded if classifier.stack is None else augmentation.apply(classifier.stack, encoded)
@@ -125,7 +139,12 @@ def classify_image(classifier: Classifier, encoded: bytes) -> np.ndarray:
 
 
 def reason(error: tf.errors.OpError) -> str:
-    """What an error of TensorFlow's says, without the names of nodes and of iterators, and without an assertion's."""
+    """What an error of TensorFlow's says, without the names of nodes and of iterators, and without an assertion's.
+
+    Example:
+    >>> reason(tf.errors.InvalidArgumentError(None, None, "{{function_node f}} no such format [Op:DecodeImage]"))
+    'no such format'
+    """
     line = error.message.splitlines()[0]
     said = re.sub(r"\{\{.*?\}\}\s*|Error in .* Iterator::\S*: |\s*\[Op:.*|\s*name: *$", "", line)
     _, asserted, parts = said.partition("assertion failed: ")
@@ -133,7 +152,12 @@ def reason(error: tf.errors.OpError) -> str:
 
 
 def fingerprint(classifier: Classifier) -> str:
-    """The SHA-256 of the weights, or of the files of an exported network: which network was it?"""
+    """The SHA-256 of the weights, or of the files of an exported network: which network was it?
+
+    Example:
+    >>> len(fingerprint(open_classifier("resnet50.keras")))  # doctest: +SKIP
+    64
+    """
     digest = hashlib.sha256()
     if classifier.model is not None:
         for array in classifier.model.get_weights():

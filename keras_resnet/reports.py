@@ -78,7 +78,13 @@ def interval(correct: int, count: int, z: float = 1.959964) -> tuple[float, floa
 
 
 def per_class(result: Result) -> list[tuple]:
-    """Rows of `PER_CLASS`: of each class its images, how many were right, the share with its 95 % interval."""
+    """Rows of `PER_CLASS`: of each class its images, how many were right, the share with its 95 % interval.
+
+    Example:
+    >>> rows = per_class(Result(("cat", "dog"), np.array([[3, 1], [0, 4]]), 8, 0.5))
+    >>> [row[:4] for row in rows]
+    [('cat', 4, 3, 0.75), ('dog', 4, 4, 1.0)]
+    """
     totals, right = result.confusion.sum(axis=1).tolist(), np.diag(result.confusion).tolist()
     return [
         (name, count, correct, correct / count if count else math.nan, *interval(correct, count))
@@ -87,7 +93,13 @@ def per_class(result: Result) -> list[tuple]:
 
 
 def confused_pairs(result: Result, most: int = 50) -> list[tuple]:
-    """Rows of `CONFUSED`: a class, what it was wrongly taken for, how often, the share; the most frequent first."""
+    """Rows of `CONFUSED`: a class, what it was wrongly taken for, how often, the share; the most frequent first.
+
+    Example:
+    >>> pairs = confused_pairs(Result(("cat", "dog"), np.array([[3, 1], [0, 4]]), 8, 0.5))
+    >>> [pair[:2] for pair in pairs]
+    [('cat', 'dog')]
+    """
     wrong = result.confusion - np.diag(np.diag(result.confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     names, totals = result.class_names, result.confusion.sum(axis=1)
@@ -96,7 +108,11 @@ def confused_pairs(result: Result, most: int = 50) -> list[tuple]:
 
 
 def plot_confusion(result: Result, path: str | os.PathLike) -> None:
-    """Draws the confusion matrix, each row in percent of its class; names and numbers where there is room for them."""
+    """Draws the confusion matrix, each row in percent of its class; names and numbers where there is room for them.
+
+    Example:
+    >>> plot_confusion(Result(("cat", "dog"), np.array([[3, 1], [0, 4]]), 8, 0.5), "confusion.png")
+    """
     shares = 100 * result.confusion / np.maximum(result.confusion.sum(axis=1, keepdims=True), 1)
     classes, few = len(shares), len(shares) <= 25
     figure = analysis.new_figure(*([2.4 + 0.45 * classes] * 2 if few else [7, 7]))
@@ -146,6 +162,9 @@ def record(classifier: Classifier, source: Source, result: Result, **more: Any) 
 
     Returns:
         Names of columns, and values.
+
+    Example:
+    >>> append_row("results.csv", record(classifier, source, result, model="ResNet50"))  # doctest: +SKIP
     """
     versions = {"keras_resnet": __version__, "python": platform.python_version()}
     versions |= {package: metadata.version(package) for package in ("tensorflow", "keras", "numpy")}

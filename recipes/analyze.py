@@ -9,10 +9,7 @@ For example:
   python recipes/analyze.py statistics runs/model.keras --dataset=photos/ --output=recomputed.keras
 """
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 from absl import app, flags

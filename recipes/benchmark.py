@@ -3,6 +3,9 @@
 A measurement has contenders: names and functions that do some work and return how much of it they did a second (or how
 many seconds it took). They run in turn, A B A B ..., after a warm-up each, so that a machine whose speed drifts slows
 all of them; what is quoted is the median, its spread, and the median of the ratios round by round.
+
+  python recipes/benchmark.py train infer --peers_python=torch/bin/python --json=results.json
+  python recipes/benchmark.py all --quick
 """
 
 import datetime
@@ -18,8 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
+import common
 from absl import app, flags
 from benchmarks import torch_training
 
@@ -241,4 +243,4 @@ def main(arguments: list[str]):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(main)

@@ -6,10 +6,6 @@ Runs on every backend of Keras; under KERAS_BACKEND=jax TensorFlow need not be i
   python recipes/cifar10.py --model=ResNet110 --set=warmup_until_error=0.8 --set=warmup_rate=0.01
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
-
 import common
 import training_flags
 from absl import flags

@@ -1,9 +1,10 @@
-"""What the recipes that run a trained network share: the flags that say which one, and how a mistake is told."""
+"""What the recipes share: how they start, how a mistake is told, and the flags that say which trained network."""
 
 import ast
 import sys
 from collections.abc import Callable
 
+import quiet
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
@@ -48,7 +49,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         if not debugging:
             logging.set_verbosity(logging.WARNING)
         try:
-            return main(arguments)
+            with quiet.without_chatter():
+                return main(arguments)
         except (ValueError, TypeError, OSError, ImportError) as error:
             if debugging:
                 raise

@@ -6,11 +6,8 @@ For example:
   python recipes/evaluate.py --model=runs/photos/model.keras --dataset=photos/ --protocol=ten_crop
 """
 
-import os
 import shlex
 import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 from absl import flags

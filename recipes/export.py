@@ -5,13 +5,10 @@ python recipes/export.py --model=ResNet20 --weights=w.safetensors --preprocessin
     --quantize=none,float16,dynamic,int8 --dataset=cifar10 --data_dir=$HOME/tensorflow_datasets
 """
 
-import os
 import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 from absl import flags

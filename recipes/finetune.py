@@ -6,10 +6,6 @@
 The folder has a folder of images for each class, or such folders in "train" and "val".
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
-
 import common
 import training_flags
 from absl import flags
@@ -17,7 +13,7 @@ from absl import flags
 training_flags.define("finetune")
 flags.adopt_module_key_flags(training_flags)  # so that --help shows them
 flags.DEFINE_float("head_epochs", 3, "Epochs of the first run, which trains the classifier alone.", lower_bound=0)
-flags.DEFINE_float("head_learning_rate", 0.1, "Highest rate of the first run; --learning_rate is the second's.")
+flags.DEFINE_float("head_learning_rate", 0.1, "Its highest rate; --learning_rate is the second's.")
 flags.mark_flags_as_required(["dataset", "weights"])
 FLAGS = flags.FLAGS
 

@@ -6,10 +6,6 @@ Where ImageNet is not prepared it says so, and trains a small network on a small
   python recipes/imagenet.py --dataset=photos/ --epochs=30 --batch_size=64
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
-
 import common
 import training_flags
 from absl import flags

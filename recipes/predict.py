@@ -7,11 +7,8 @@ For example:
 """
 
 import json
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 from absl import app, flags
@@ -27,6 +24,7 @@ def main(arguments):
     """Predicts; returns 1 if a picture could not be read."""
     from tqdm import tqdm
 
+    from keras_resnet.cards import numbered
     from keras_resnet.classifiers import classify_image, open_classifier
     from keras_resnet.preprocessing import decode_predictions
 
@@ -45,7 +43,7 @@ def main(arguments):
             failed = True
             report_failure(path, error)
             continue
-        names = classifier.class_names or [str(i) for i in range(len(scores))]
+        names = classifier.class_names or numbered(len(scores))
         (best,) = decode_predictions(scores[None], min(FLAGS.top, len(scores)), names)
         report(path, best)
         if FLAGS.explain:

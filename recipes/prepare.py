@@ -8,12 +8,10 @@ are copied as they are. If it is cut off, the same command goes on where it was.
   python recipes/imagenet.py --dataset=/data/imagenet480
 """
 
-import os
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
-
-from absl import app, flags
+import common
+from absl import flags
 
 _DATASET = flags.DEFINE_string("dataset", None, "Name of a tfds image set, or a folder.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where tfds keeps prepared data.")
@@ -37,15 +35,12 @@ def main(_):
         except (FileNotFoundError, ValueError) as error:
             if packed and "no such split" in str(error):
                 continue
-            raise SystemExit(str(error)) from None
+            raise
         split = source.split.partition("[")[0]
         if split in packed:
             continue
         packed.append(split)
-        try:
-            made = prepare.pack(source, _OUTPUT.value, _SIDE.value, _SHARDS.value, _MEAN.value or None, _THREADS.value)
-        except ValueError as error:
-            raise SystemExit(str(error)) from None
+        made = prepare.pack(source, _OUTPUT.value, _SIDE.value, _SHARDS.value, _MEAN.value or None, _THREADS.value)
         bad = prepare.bad_images(_OUTPUT.value, split)
         print(f"{split}: {made.num_examples} images of {made.num_classes} classes in {_OUTPUT.value}, complete.")
         for name in bad:
@@ -61,4 +56,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(main)

@@ -4,11 +4,9 @@ python recipes/preview.py --stack=paper photos/roses --output=sheet.png
 python recipes/preview.py --stack=modern demo
 """
 
-import os
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; Python's warnings stay
-
+import common
 from absl import app, flags
 
 _NAMES = ["paper", "cifar", "inception", "modern", "evaluation"]
@@ -50,14 +48,14 @@ def main(arguments: list[str]):
 
     from keras_resnet.data import preview
 
+    found = pictures(arguments[1:], _ROWS.value)
     try:
-        found = pictures(arguments[1:], _ROWS.value)
         sheet = preview.contact_sheet(found, preview.STACKS[_STACK.value](), _COLUMNS.value, _SEED.value)
-    except (OSError, ValueError, tf.errors.InvalidArgumentError) as error:
-        raise SystemExit(str(error)) from None
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(error.message) from error
     Path(_OUTPUT.value).write_bytes(tf.io.encode_png(sheet).numpy())
     print(f"{len(found)} pictures, {_COLUMNS.value} draws of each, by {_STACK.value}: {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    common.run(main)

@@ -7,47 +7,55 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import common
 from absl import flags
 
-from keras_resnet.training.config import ALL_REDUCE, AUGMENTATIONS, RECIPES, STRATEGIES, Config
+if TYPE_CHECKING:  # it imports Keras, and --help need not wait for that
+    from keras_resnet.training.config import Config
 
 FLAGS = flags.FLAGS
 
 
 def define(recipe: str | None = None) -> None:
     """Defines the flags; `recipe` is the default of the first."""
-    flags.DEFINE_enum("recipe", recipe, list(RECIPES), "Named settings to start from; the other flags override them.")
+    flags.DEFINE_string(
+        "recipe",
+        recipe,
+        "Settings to start from, which the other flags override: "
+        "paper, paper-plateau, goyal90, a3, cifar-paper, cifar-fast, finetune or demo.",
+    )
     flags.DEFINE_string("dataset", None, "Name of an image set, or a folder with a folder for each class.")
     flags.DEFINE_string("data_dir", None, "Where prepared data lies.")
     flags.DEFINE_string("train_split", None, "Split to train on, such as train[:90%].")
     flags.DEFINE_string("test_split", None, "Split to measure on after every epoch.")
     flags.DEFINE_string("model", None, "Name of the network: python -m keras_resnet lists them.")
     flags.DEFINE_string("weights", None, "Weights to start from: a tag or a file.")
-    flags.DEFINE_enum("augmentation", None, AUGMENTATIONS, "What is done to training images.")
+    flags.DEFINE_string("augmentation", None, "Of training images: paper, inception, modern or cifar.")
     flags.DEFINE_integer("image_size", None, "Height and width of the training crops.", lower_bound=1)
     flags.DEFINE_integer("batch_size", None, "Global batch size.", lower_bound=1)
     flags.DEFINE_float("epochs", None, "How often each image is seen.", lower_bound=0)
     flags.DEFINE_integer("steps", None, "Training steps, in place of epochs.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", None, "The first learning rate, or the highest of a schedule that warms up.")
-    flags.DEFINE_float("weight_decay", None, "Weight decay of the kernels.")
+    flags.DEFINE_float("learning_rate", None, "The first learning rate, or the highest where it rises.")
     flags.DEFINE_enum("dtype", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Precision of the network.")
-    flags.DEFINE_enum("strategy", None, STRATEGIES, "How training is distributed.")
-    flags.DEFINE_enum("all_reduce", None, ALL_REDUCE, "How gradients are summed.")
+    flags.DEFINE_string("strategy", None, "Devices: none, one_device, mirrored, multi_worker or tpu.")
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU, where TPU_NAME does not say it.")
+    flags.DEFINE_string("all_reduce", None, "How gradients are summed: nccl, hierarchical or ring.")
     flags.DEFINE_integer("seed", None, "Seed of initialisation, order and augmentation.")
     flags.DEFINE_bool("deterministic", None, "The same seed gives the same bits; slower on a GPU.")
-    flags.DEFINE_list("export", [], "Also export the trained network: some of saved_model, tflite, onnx.")
-    flags.DEFINE_integer("launch_local_workers", 0, "Try multi_worker with so many processes on this machine.")
-    flags.DEFINE_multi_string("set", [], "NAME=VALUE for every other field of keras_resnet.training.config.Config.")
-    flags.DEFINE_string(
-        "run_dir", None, "Folder of the run, also gs://; a run goes on there. Default: runs/MODEL-DATASET-TIME."
-    )
+    flags.DEFINE_list("export", None, "Also export the network: some of saved_model, tflite, onnx.")
+    flags.DEFINE_integer("launch_local_workers", None, "Try multi_worker: processes here.", lower_bound=0)
+    flags.DEFINE_multi_string("set", [], "NAME=VALUE for any other field of training/config.py")
+    flags.DEFINE_string("run_dir", None, "Folder of the run, also gs://; what was begun there goes on.")
 
 
-def configuration(recipe: str) -> Config:
+def configuration(recipe: str) -> "Config":
     """The recipe with what the flags say."""
+    from keras_resnet.training.config import RECIPES, Config
+
+    if recipe not in RECIPES:
+        raise ValueError(f"--recipe is one of {', '.join(RECIPES)}. Received: {recipe!r}.")
     fields = {field.name for field in dataclasses.fields(Config)}
     given = {name: FLAGS[name].value for name in fields & set(FLAGS) if FLAGS[name].value is not None}
     unknown = common.settings().keys() - fields
@@ -60,7 +68,7 @@ def configuration(recipe: str) -> Config:
     return dataclasses.replace(RECIPES[recipe], **given)
 
 
-def run(config: Config, train: Callable[[Config, str], Any]) -> int:
+def run(config: "Config", train: Callable[["Config", str], Any]) -> int:
     """Trains, saying first with what and at the end what came out; returns the process's status."""
     name = f"{config.model}-{Path(config.dataset).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = FLAGS.run_dir or f"runs/{name}"
@@ -102,7 +110,7 @@ def _export(folder: Path, formats: tuple[str, ...]) -> None:
     export(model, card, folder / "export", formats, about=about)
 
 
-def _summarise(config: Config, run_dir: str, seconds: float) -> None:
+def _summarise(config: "Config", run_dir: str, seconds: float) -> None:
     from keras_resnet.training.remote import mirrored
 
     file = mirrored(run_dir)[0] / "result.json"

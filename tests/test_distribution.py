@@ -12,6 +12,8 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet.training import distribution, strategies
+from keras_resnet.training.config import Config
+from keras_resnet.training.devices import open_devices
 
 ALONE = json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
 TWO = SimpleNamespace(num_replicas_in_sync=2, extended=SimpleNamespace())
@@ -160,5 +162,5 @@ def test_where_the_tpu_is(monkeypatch):
         raise tf.errors.NotFoundError(None, None, "No TPU devices found")
 
     monkeypatch.setattr(tf.distribute.cluster_resolver.TPUClusterResolver, "connect", fail)
-    with pytest.raises(ValueError, match="tensorflow-tpu"):
-        strategies.get_strategy("tpu")
+    with pytest.raises(ValueError, match=r"tensorflow-tpu.*tpu='other'"):
+        open_devices(Config(strategy="tpu", tpu="other"))

@@ -36,6 +36,10 @@ FLOORS = [
     ("export",),
     ("__init__", "__main__"),
 ]
+# The modules that users call by name: each of their functions shows how.
+DOORS = {"architectures", "layers", "models", "preprocessing", "weights/__init__", "cards", "classifiers", "reports"}
+DOORS |= {"evaluation", "analysis/curves", "analysis/networks", "analysis/pictures", "data/augmentation"}
+DOORS |= {"data/sources", "data/pipeline", "training/loop", "training/schedules", "training/strategies", "export/run"}
 LOWER_HOUSE = {name for floor in FLOORS[:7] for name in floor} | {"__init__", "__main__"}
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 UPPER_ONLY = {"tensorflow", "tensorflow_datasets", "keras_cv"}
@@ -97,16 +101,22 @@ def run(code_or_module, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
-def test_importing_loads_the_lower_house_only():
+def test_importing_loads_the_lower_house_only_and_says_nothing():
     code = """
-import keras, sys
-before = set(sys.modules)
-import keras_resnet
+import sys
+sys.path.insert(0, "recipes")
+import quiet
+with quiet.without_chatter():
+    import keras
+    before = set(sys.modules)
+    import keras_resnet
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 heavy = {"tensorflow", "tensorflow_datasets", "keras_cv", "keras_hub", "torch", "h5py", "matplotlib", "PIL"}
 print(sorted(new & heavy))
 """
-    assert run(["-c", code]).strip() == "[]"
+    command = [sys.executable, "-W", "error", "-c", code]
+    told = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert (told.stdout, told.stderr) == ("[]\n", "")
 
 
 def test_the_table_of_networks():
@@ -121,10 +131,20 @@ def test_the_table_of_networks():
     assert run(["-m", "keras_resnet", "--markdown"]).count("\n| ") > len(NAMED)
 
 
-def test_every_public_name_is_documented():
+def test_every_public_name_is_documented_and_what_users_call_has_an_example():
     for name in keras_resnet.__all__:
         if name != "__version__":
             assert getattr(keras_resnet, name).__doc__, name
+    seen = set()
+    for path, tree in modules():
+        seen.add(door := path.with_suffix("").as_posix())
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                told = ast.get_docstring(node) or ""
+                assert told, f"{path}: {node.name}"
+                if door in DOORS and isinstance(node, ast.FunctionDef):
+                    assert "Example:\n>>> " in told, f"{path}: {node.name}"
+    assert seen >= DOORS
 
 
 def test_backend():
@@ -134,13 +154,14 @@ def test_backend():
             __import__("tensorflow")
 
 
-EXAMPLES = ["architectures", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
+EXAMPLES = ["architectures", "cards", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
 EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
 EXAMPLES += ["training.averaging", "training.losses", "training.strategies", "training.distribution"]
 EXAMPLES += ["training.local_workers", "training.building", "training.checkpoints"]
 EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports", "classifiers", "evaluation"]
+EXAMPLES += ["data.augmentation"]
 NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib"}
-NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation"), "tensorflow")
+NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation", "data.augmentation"), "tensorflow")
 NEEDED |= dict.fromkeys(("training.strategies", "training.distribution"), "tensorflow")
 
 

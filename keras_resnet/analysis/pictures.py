@@ -68,7 +68,12 @@ def plot_explanation(image: np.ndarray, activation: np.ndarray, title: str, path
 
 
 def new_figure(width: float, height: float):
-    """A matplotlib `Figure` of so many inches; matplotlib is imported here, and its global state left alone."""
+    """A matplotlib `Figure` of so many inches; matplotlib is imported here, and its global state left alone.
+
+    Example:
+    >>> new_figure(4, 3).get_size_inches().tolist()
+    [4.0, 3.0]
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -77,7 +82,13 @@ def new_figure(width: float, height: float):
 
 
 def tidy(axes) -> None:
-    """A light grid instead of a box."""
+    """A light grid instead of a box.
+
+    Example:
+    >>> axes = new_figure(4, 3).add_subplot()
+    >>> lines = axes.plot([3, 2, 1], label="error")
+    >>> tidy(axes)
+    """
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -85,7 +96,11 @@ def tidy(axes) -> None:
 
 
 def write_picture(figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, as large as its content; the folder is made if it is not there."""
+    """Writes a figure as PNG, as large as its content; the folder is made if it is not there.
+
+    Example:
+    >>> write_picture(new_figure(4, 3), "pictures/empty.png")
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200, format="png", bbox_inches="tight")
 

@@ -1,6 +1,7 @@
 """Augmentation as a stack of small parts: a tuple that one reads in a line, and one function that executes it.
 
 >>> stack = (ScaleJitter(256, 480), RandomCrop(224), RandomFlip(), ColorAugmentation(0.1), SubtractMean())
+>>> encoded = tf.io.encode_jpeg(tf.zeros((375, 500, 3), tf.uint8))
 >>> image = apply(stack, encoded, example_keys(seed=1, epoch=0, index=7))
 
 Everything is a pure function of the image and of a key that is made from (seed, epoch, index of the example). Where a
@@ -210,22 +211,42 @@ def front(device_stack: Sequence[Part], shape: tuple[int | None, ...] = (None, N
 def paper_imagenet(
     size: int = 224, low: int = 256, high: int = 480, sigma: float = 0.1, mean: Any = IMAGENET_MEAN
 ) -> Stack:
-    """He et al. 2015, section 3.4; `mean` is a mean image of `size`, or a mean colour."""
+    """He et al. 2015, section 3.4; `mean` is a mean image of `size`, or a mean colour.
+
+    Example:
+    >>> [type(part).__name__ for part in paper_imagenet()]
+    ['ScaleJitter', 'RandomCrop', 'RandomFlip', 'ColorAugmentation', 'Normalize']
+    """
     return (ScaleJitter(low, high), RandomCrop(size), RandomFlip(), ColorAugmentation(sigma), SubtractMean(mean))
 
 
 def cifar(mean: Any = CIFAR10_MEAN, size: int = 32, padding: int = 4) -> Stack:
-    """He et al. 2015, section 4.2; `mean` is the mean image (`mean_image`), or a mean colour."""
+    """He et al. 2015, section 4.2; `mean` is the mean image (`mean_image`), or a mean colour.
+
+    Example:
+    >>> [type(part).__name__ for part in cifar()]
+    ['Pad', 'RandomCrop', 'RandomFlip', 'Normalize']
+    """
     return (Pad(padding), RandomCrop(size), RandomFlip(), SubtractMean(mean))
 
 
 def inception(size: int = 224, jitter: float = 0.4, preprocessing: Preprocessing | str = "torch") -> Stack:
-    """Crops of random area and aspect ratio, and colour jitter: what most trainings since have used."""
+    """Crops of random area and aspect ratio, and colour jitter: what most trainings since have used.
+
+    Example:
+    >>> [type(part).__name__ for part in inception(size=160)][:3]
+    ['InceptionCrop', 'RandomFlip', 'ColorJitter']
+    """
     return (InceptionCrop(size), RandomFlip(), ColorJitter(jitter, jitter, jitter), *normalization(preprocessing))
 
 
 def modern(size: int = 224, magnitude: float = 0.5, preprocessing: Preprocessing | str = "torch") -> Stack:
-    """Inception's crop, RandAugment, erasing, MixUp or CutMix: for networks that are trained for very long."""
+    """Inception's crop, RandAugment, erasing, MixUp or CutMix: for networks that are trained for very long.
+
+    Example:
+    >>> modern(size=160)[-1]
+    Either(salt=0, mixings=(MixUp(salt=0, alpha=0.2), CutMix(salt=0, alpha=1.0)))
+    """
     mixing = Either((MixUp(0.2), CutMix(1.0)))
     erasing = RandomErasing(0.25)
     return (
@@ -239,14 +260,24 @@ def modern(size: int = 224, magnitude: float = 0.5, preprocessing: Preprocessing
 
 
 def evaluation(preprocessing: Preprocessing | str = "torch") -> Stack:
-    """What published accuracies of one crop are measured with: shorter side, centre, normalisation."""
+    """What published accuracies of one crop are measured with: shorter side, centre, normalisation.
+
+    Example:
+    >>> evaluation("torch")[:2]
+    (Resize(size=256, interpolation='bilinear', antialias=True), CenterCrop(size=224))
+    """
     found = named(preprocessing)
     resize = Resize(found.resize, found.interpolation, antialias=True)
     return (resize, CenterCrop(found.image_size), *normalization(found))
 
 
 def ten_crops(preprocessing: Preprocessing | str = "torch") -> Stack:
-    """The paper's first test: `(10, size, size, 3)` of each image; the softmax is averaged over the ten."""
+    """The paper's first test: `(10, size, size, 3)` of each image; the softmax is averaged over the ten.
+
+    Example:
+    >>> ten_crops("torch")[1]
+    TenCrops(size=224)
+    """
     found = named(preprocessing)
     resize = Resize(found.resize, found.interpolation, antialias=True)
     return (resize, TenCrops(found.image_size), *normalization(found))
@@ -255,7 +286,12 @@ def ten_crops(preprocessing: Preprocessing | str = "torch") -> Stack:
 def multi_scale(
     preprocessing: Preprocessing | str = "torch", sides: Sequence[int] = (224, 256, 384, 480, 640)
 ) -> tuple[Stack, ...]:
-    """The paper's second test, a stack for each scale: whole images, their shorter side as said, for a dense head."""
+    """The paper's second test, a stack for each scale: whole images, their shorter side as said, for a dense head.
+
+    Example:
+    >>> len(multi_scale("torch", sides=(224, 256)))
+    2
+    """
     found = named(preprocessing)
     return tuple((Resize(side, found.interpolation, antialias=True), *normalization(found)) for side in sides)
 

@@ -10,7 +10,7 @@ from keras_resnet.preprocessing import NAMED as PREPROCESSING
 from keras_resnet.training.schedules import Schedule, cosine, one_cycle, piecewise, warm_up
 
 # What a continued run may have otherwise: where things lie and how often they are written does not change the network.
-_MAY_DIFFER = ("data_dir", "checkpoint_steps")
+_MAY_DIFFER = ("data_dir", "tpu", "checkpoint_steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ class Config:
         precise_statistics: batches from which batch normalisation's statistics are made anew at the end.
         dtype: dtype policy of the network.
         strategy: a name of `STRATEGIES`: how training is distributed.
+        tpu: name or address of the TPU, for that strategy; None: what the environment names, or this machine's.
         all_reduce: how gradients are summed: `"nccl"`, `"hierarchical"` or `"ring"`; None: as TensorFlow chooses.
         seed: of initialisation, order and augmentation.
         deterministic: whether the same seed must give the same bits.
@@ -102,6 +103,7 @@ class Config:
     precise_statistics: int = 0
     dtype: str = "float32"
     strategy: str = "none"
+    tpu: str | None = None
     all_reduce: str | None = None
     seed: int = 0
     deterministic: bool = False

@@ -61,7 +61,7 @@ def open_devices(config: Config) -> Devices:
 def _strategy(config: Config) -> Devices:
     from keras_resnet.training import distribution, strategies
 
-    strategy = strategies.get_strategy(config.strategy, config.all_reduce)
+    strategy = strategies.get_strategy(config.strategy, config.all_reduce, config.tpu)
     distribution.check(strategy, config.batch_size)
     if config.precise_statistics and strategy.num_replicas_in_sync > 1:
         raise ValueError(

@@ -37,7 +37,12 @@ def list(network: str = "*") -> builtins.list[Published]:
 
 
 def is_path(weights: str | os.PathLike) -> bool:
-    """Whether `weights` is meant as a file: it is one, or it is written like one."""
+    """Whether `weights` is meant as a file: it is one, or it is written like one.
+
+    Example:
+    >>> is_path("imagenet"), is_path("resnet50.pth")
+    (False, True)
+    """
     text = os.fspath(weights)
     return not isinstance(weights, str) or text.endswith(_FILE_ENDINGS) or os.sep in text or Path(text).is_file()
 
@@ -55,6 +60,10 @@ def find(
 
     Raises:
         ValueError: if nothing of the kind is published, or it has other classes than the network.
+
+    Example:
+    >>> find("resnet20.safetensors", keras_resnet.cifar(20)).name
+    'resnet20.safetensors'
     """
     if is_path(weights):
         return Path(weights)

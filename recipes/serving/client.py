@@ -10,12 +10,12 @@ REST needs nothing but Python and absl-py; gRPC (`grpc://`) needs the extra `ser
 import dataclasses
 import functools
 import json
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # gRPC's messages bring TensorFlow's start-up chatter
+sys.path.append(str(Path(__file__).parents[1]))
 
+import quiet
 from absl import app, flags
 from classify import classify, find_images
 from load import is_loopback, load_test
@@ -93,7 +93,8 @@ def run(arguments: list[str]) -> bool:
 def main(arguments):
     """Exits with 1 where a file or a request failed."""
     try:
-        well = run(arguments[1:])
+        with quiet.without_chatter():  # the messages of gRPC bring TensorFlow
+            well = run(arguments[1:])
     except (ValueError, OSError, RequestError) as error:
         sys.exit(str(error))
     sys.exit(not well)

@@ -1,0 +1,69 @@
+"""Every recipe's --help, and what a recipe lets through to the terminal."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_resnet.training.config import ALL_REDUCE, AUGMENTATIONS, RECIPES, STRATEGIES
+
+pytestmark = pytest.mark.lower_house
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPE_FILES = [path for path in sorted(FOLDER.rglob("*.py")) if "common.run(main)" in path.read_text()]
+RECIPE_FILES.append(FOLDER / "serving" / "client.py")
+
+
+def run(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("path", RECIPE_FILES, ids=lambda path: path.stem)
+def test_help_fits_a_screen_shows_an_example_and_waits_for_nothing_heavy(path):
+    told = run("-X", "importtime", str(path), "--help")
+    assert sum(math.ceil(len(line) / 80) for line in told.stdout.splitlines()) <= 55
+    assert f"python recipes/{path.relative_to(FOLDER)} " in told.stdout
+    imported = set(re.findall(r"\| +(\w+)\n", told.stderr))
+    assert "absl" in imported
+    assert not imported & {"keras", "tensorflow", "numpy", "keras_resnet"}
+
+
+def test_help_names_all_that_can_be_chosen():
+    told = run(str(FOLDER / "imagenet.py"), "--help").stdout
+    for flag, names in (
+        ("recipe", RECIPES),
+        ("augmentation", AUGMENTATIONS),
+        ("strategy", STRATEGIES),
+        ("all_reduce", ALL_REDUCE),
+    ):
+        (text,) = re.findall(rf"--{flag}: .*?: ((?:[^.]|\.\w)*)\.\n", told)
+        assert re.findall(r"[\w-]+", text.replace(" or ", " ")) == list(names)
+
+
+def test_the_start_is_quiet_and_hides_nothing_else(monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    code = """if True:
+        import os, sys, warnings
+        sys.path.insert(0, sys.argv[1])
+        import quiet
+        with quiet.without_chatter():
+            import keras
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+                tf.config.list_logical_devices()
+            os.write(2, b"I0000 00:00:1.2 3 some.cc:4] chatter\\nW0000 00:00:1.2 3 some.cc:4] a warning\\n")
+        warnings.warn("a warning of Python's")
+        with quiet.without_chatter():
+            print("a line", file=sys.stderr)
+            os.write(2, b"last words, as of a crash")
+            os._exit(1)
+    """
+    told = run("-c", code, str(FOLDER)).stderr.splitlines()
+    assert told == [
+        "W0000 00:00:1.2 3 some.cc:4] a warning",
+        "<string>:11: UserWarning: a warning of Python's",
+        "a line",
+        "last words, as of a crash",
+    ]
