@@ -8,10 +8,7 @@ It prints the rows for TRAINED in keras_resnet/weights/catalog.py; run it once m
 """
 
 import json
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import common
 from absl import app, flags

@@ -93,7 +93,6 @@ def test_colour_jitter():
     np.testing.assert_array_equal(apply((ColorJitter(0, 0, 0),), BATCH[0], keys(16)[0]), BATCH[0])
 
 
-
 def test_rand_augment():
     image = tf.constant(np.kron(BATCH[0, :8, :8], np.ones((6, 6, 1))), tf.float32)
     many = [RandAugment(1, rate=1.0)(image, key).numpy() for key in keys(40)]
