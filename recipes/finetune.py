@@ -1,6 +1,6 @@
 """Fine-tunes a network on a folder of photographs: its new classifier first, then all of it at a lower rate.
 
-  python recipes/finetune.py --dataset=photos/ --model=ResNet50 --weights=IMAGENET1K_V2
+  python recipes/finetune.py --dataset=photos/ --model=ResNet50 --weights=imagenet
   python recipes/finetune.py --dataset=photos/ --model=ResNet20 --weights=runs/demo/model.keras --image_size=64
 
 The folder has a folder of images for each class, or such folders in "train" and "val".
