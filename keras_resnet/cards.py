@@ -122,6 +122,17 @@ def numbered(classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(classes)))
 
 
+def spelled_out(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """ImageNet's classes by their names, where they go by their WordNet ids; others as they are.
+
+    Example:
+    >>> spelled_out(("n02099601", "cat"))
+    ('golden retriever', 'cat')
+    """
+    names = dict(imagenet_classes())
+    return tuple(names.get(name, name) for name in class_names)
+
+
 def open_model(
     model: str,
     weights: str | os.PathLike | None = None,

@@ -27,12 +27,12 @@ FLAGS = flags.FLAGS
 def main(_):
     """Evaluates."""
     from keras_resnet.classifiers import open_classifier
-    from keras_resnet.data.sources import open_source
+    from keras_resnet.data.sources import open_test
     from keras_resnet.evaluation import evaluate
     from keras_resnet.reports import append_row, record, write_report
     from keras_resnet.training.strategies import get_strategy
 
-    source = open_source(FLAGS.dataset, FLAGS.split, data_dir=FLAGS.data_dir)
+    source = open_test(FLAGS.dataset, FLAGS.split, FLAGS.data_dir)
     strategy = get_strategy(FLAGS.strategy)
     with strategy.scope():
         classifier = open_classifier(**common.chosen_model())
@@ -45,8 +45,10 @@ def main(_):
         write_report(result, FLAGS.report_dir)
     numbers = result.summary()
     print(
-        "{images} images, {errors} errors: top-1 {top1:.2%} (95 % interval {top1_low:.2%} to {top1_high:.2%}), "
-        "top-5 {top5:.2%}, loss {loss:.4f}".format(**numbers)
+        "{split}: {images} images, {errors} errors: "
+        "top-1 {top1:.2%} (95 % interval {top1_low:.2%} to {top1_high:.2%}), top-5 {top5:.2%}, loss {loss:.4f}".format(
+            **numbers, split=source.split
+        )
     )
     print("Written:", ", ".join(filter(None, [FLAGS.results, FLAGS.report_dir])))
 

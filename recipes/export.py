@@ -30,14 +30,14 @@ FLAGS = flags.FLAGS
 def main(_):
     """Exports."""
     from keras_resnet.cards import open_model
-    from keras_resnet.data.sources import open_source
+    from keras_resnet.data.sources import open_pair
     from keras_resnet.export.report import markdown
     from keras_resnet.export.run import export
 
     sources = {}
     if FLAGS.dataset:
-        for name, split in (("training", "train"), ("evaluation", FLAGS.test_split)):
-            sources[name] = open_source(FLAGS.dataset, split, data_dir=FLAGS.data_dir)
+        pair = open_pair(FLAGS.dataset, test_split=FLAGS.test_split, data_dir=FLAGS.data_dir)
+        sources = dict(zip(("training", "evaluation"), pair))
     model, card = open_model(**{"input_shape": (None, None, 3)} | common.chosen_model())
     command = shlex.join(["python", "recipes/export.py", *sys.argv[1:]])
     rows = export(

@@ -6,6 +6,8 @@
 The folder has a folder of images for each class, or such folders in "train" and "val".
 """
 
+import dataclasses
+
 import common
 import training_flags
 from absl import flags
@@ -20,13 +22,13 @@ FLAGS = flags.FLAGS
 
 def main(_):
     """Trains."""
+    from keras_resnet.training.finetuning import finetune, preprocessing_name
 
     def train(config, run_dir):
-        from keras_resnet.training.finetuning import finetune
-
         return finetune(config, run_dir, FLAGS.head_epochs, FLAGS.head_learning_rate)
 
-    return training_flags.run(training_flags.configuration(FLAGS.recipe), train)
+    config = training_flags.configuration(FLAGS.recipe)
+    return training_flags.run(dataclasses.replace(config, preprocessing=preprocessing_name(config)), train)
 
 
 if __name__ == "__main__":

@@ -149,6 +149,25 @@ def test_absent_data_answers_with_the_command_that_prepares_it(tmp_path, name):
     assert prepared["builder"].info.full_name.startswith(name.replace(":", "/"))
 
 
+def test_what_is_tested_on_is_not_trained_on(data_dir, tmp_path):
+    def splits_of(*arguments):
+        return [source.split for source in sources.open_pair(*arguments)]
+
+    assert splits_of("squares", "train", "validation", data_dir) == ["train", "test"]
+    for number in range(10):
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        (tmp_path / "cat" / f"{number}.png").write_bytes(b"a")
+    assert splits_of(tmp_path) == ["train[:80%]", "train[80%:]"]
+    assert splits_of(tmp_path, "train[:50%]", "train[50%:]") == ["train[:50%]", "train[50%:]"]
+    with pytest.raises(splits.NoSuchSplit, match="leaves out"):
+        splits_of(tmp_path, "train[:90%]")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "cat").rename(tmp_path / "test" / "cat")
+    assert sources.open_test(tmp_path).split == "test"
+    with pytest.raises(splits.NoSuchSplit, match="there are"):
+        sources.open_pair(tmp_path)
+
+
 def test_the_command_does_prepare_the_data(tmp_path):
     """For a set that needs no network: the one that is made here."""
     with pytest.raises(FileNotFoundError) as error:

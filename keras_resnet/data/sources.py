@@ -72,12 +72,73 @@ def open_source(
     return dataclasses.replace(source, split=source.split + part, storage=source.storage.part(start, stop))
 
 
+def open_test(
+    name_or_dir: str | os.PathLike, split: str = "validation", data_dir: str | os.PathLike | None = None
+) -> Source:
+    """Opens what a network is tested on: a split, or where there is none of the name the last fifth of `train`.
+
+    Args:
+        name_or_dir: as `open_source` takes it.
+        split: what is tested on.
+        data_dir: where tfds keeps its data, for a name.
+
+    Returns:
+        The source; its `split` says what was found.
+
+    Example:
+    >>> open_test("photos/").split  # doctest: +SKIP
+    'train[80%:]'
+    """
+    try:
+        return open_source(name_or_dir, split, data_dir=data_dir)
+    except splits.NoSuchSplit as error:
+        try:
+            return open_source(name_or_dir, "train[80%:]", data_dir=data_dir)
+        except splits.NoSuchSplit:
+            raise error from None
+
+
+def open_pair(
+    name_or_dir: str | os.PathLike,
+    train_split: str = "train",
+    test_split: str = "validation",
+    data_dir: str | os.PathLike | None = None,
+) -> tuple[Source, Source]:
+    """Opens a training set, and a test set as `open_test` does: what is kept for it is not trained on.
+
+    Args:
+        name_or_dir: as `open_source` takes it.
+        train_split: what is trained on.
+        test_split: what is tested on.
+        data_dir: where tfds keeps its data, for a name.
+
+    Returns:
+        Two sources; their `split`s say what was found.
+
+    Example:
+    >>> [source.split for source in open_pair("photos/")]  # doctest: +SKIP
+    ['train[:80%]', 'train[80%:]']
+    """
+    test = open_test(name_or_dir, test_split, data_dir)
+    kept = test.split.startswith("train[") and not test_split.startswith("train")
+    if kept and train_split != "train":
+        raise splits.NoSuchSplit(
+            f"{test_split!r} is not there to test on: name a part of 'train' that {train_split!r} leaves out. "
+            f"Received: test_split={test_split!r}."
+        )
+    return open_source(name_or_dir, "train[:80%]" if kept else train_split, data_dir=data_dir), test
+
+
 def _path(name_or_dir: str | os.PathLike, data_dir: str | os.PathLike | None) -> str | None:
     """The path that is meant, or nothing if it is a name. What is there is a path if tfds knows no set of that name."""
     text = os.fspath(name_or_dir)
     if files.is_remote(text):
         return text
-    if isinstance(name_or_dir, os.PathLike) or text.startswith(("/", ".", "~")) or text.endswith(cifar.ARCHIVES):
+    if (
+        isinstance(name_or_dir, os.PathLike)
+        or text.startswith(("/", ".", "~"))
+        or text.endswith(("/", *cifar.ARCHIVES))
+    ):
         return str(pathlib.Path(text).expanduser())
     is_name = data_dir is not None or not files.exists(text) or text in _names()
     return None if is_name else text
@@ -149,9 +210,10 @@ def _how_to_prepare(name: str, builder: "tfds.core.DatasetBuilder") -> str:
     code = f"tfds.builder({json.dumps(name)}, data_dir={json.dumps(root)}).download_and_prepare()"
     by_hand = (builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").strip()
     return (
-        f"{name} is not prepared: there is no {builder.data_dir}. Nothing is downloaded unless you say so, which is:\n"
-        f"python -c {shlex.quote('import tensorflow_datasets as tfds; ' + code)}"
-        + (f"\nBefore that, the files must be put into {root}/downloads/manual: {by_hand}" if by_hand else "")
+        f"{name} is not prepared: there is no {builder.data_dir}. "
+        + (f"First put the files into {root}/downloads/manual: {by_hand}\nThen prepare them:\n" if by_hand else "")
+        + ("" if by_hand else "Nothing is downloaded unless you say so, which is:\n")
+        + f"python -c {shlex.quote('import tensorflow_datasets as tfds; ' + code)}"
     )
 
 

@@ -137,7 +137,7 @@ class Config:
         """Whole batches in the data set."""
         if self.batch_size > num_examples:
             raise ValueError(
-                "A batch is larger than the data set. "
+                "A batch is larger than the data set: take a smaller batch_size. "
                 f"Received: batch_size={self.batch_size} for {num_examples} examples."
             )
         return num_examples // self.batch_size

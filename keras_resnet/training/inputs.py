@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from keras_resnet.data.cifar import load_cifar10
-from keras_resnet.data.splits import NoSuchSplit
 from keras_resnet.preprocessing import CIFAR10_CLASSES, NAMED, Preprocessing
 from keras_resnet.training.config import Config
 
@@ -60,8 +59,12 @@ def open_inputs(config: Config) -> Inputs:
 
 def _from_source(config: Config) -> Inputs:
     from keras_resnet.data import augmentation, pipeline
+    from keras_resnet.data.sources import open_pair
 
-    training, test = _open_splits(config)
+    training, test = open_pair(config.dataset, config.train_split, config.test_split, config.data_dir)
+    print(
+        f"Trains on {training.num_examples:,} images ({training.split}), tests on {test.num_examples:,} ({test.split})."
+    )
     if training.class_names != test.class_names:
         raise ValueError(
             "Training and test set must have the same classes. "
@@ -87,20 +90,6 @@ _STACKS = {
     "inception": lambda augmentation, config: augmentation.inception(config.image_size),
     "modern": lambda augmentation, config: augmentation.modern(config.image_size),
 }
-
-
-def _open_splits(config: Config) -> tuple[Any, Any]:
-    """Training and test set; where there is none to test on, a fifth is kept from training."""
-    from keras_resnet.data.sources import open_source
-
-    open_split = functools.partial(open_source, config.dataset, data_dir=config.data_dir)
-    try:
-        return open_split(config.train_split), open_split(config.test_split)
-    except NoSuchSplit as error:
-        if config.train_split != "train":
-            raise
-        print(f"{error} The last fifth of 'train' is kept for testing.")
-        return open_split("train[:80%]"), open_split("train[80%:]")
 
 
 def _from_memory(config: Config) -> Inputs:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from keras_resnet.analysis import plot_curves, recompute_statistics
-from keras_resnet.cards import Card, save_model
+from keras_resnet.cards import Card, save_model, spelled_out
 from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import Average
 from keras_resnet.training.building import build_network, compiled, learning_rate, synchronize
@@ -135,7 +135,7 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
         model = compiled(network, inputs.front, config, devices)
     test = devices.feed(inputs.validation)
     model.evaluate(test, steps=1, verbose=0)  # makes the metrics' variables, for a checkpoint to fill
-    card = Card(network=config.model, preprocessing=preprocessing(config), class_names=inputs.class_names)
+    card = Card(network=config.model, preprocessing=preprocessing(config), class_names=spelled_out(inputs.class_names))
 
     clock = Clock()
     total_steps = config.total_steps(inputs.num_examples)

@@ -29,9 +29,9 @@ def piecewise(boundaries: Sequence[int], rates: Sequence[float]) -> Schedule:
     (0.1, 0.01)
     """
     boundaries, rates = tuple(boundaries), tuple(rates)
-    if len(rates) != len(boundaries) + 1 or any(b <= a for a, b in itertools.pairwise(boundaries)):
+    if len(rates) != len(boundaries) + 1 or any(b < a for a, b in itertools.pairwise(boundaries)):
         raise ValueError(
-            "`boundaries` must increase, and `rates` must be one more than they are. "
+            "`boundaries` must not decrease, and `rates` must be one more than they are. "
             f"Received: boundaries={boundaries}, rates={rates}."
         )
     return lambda step: rates[sum(step >= boundary for boundary in boundaries)]
