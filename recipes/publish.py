@@ -81,6 +81,7 @@ _ROW = """    _cifar10(
         "{network}",
         "{sha256}",
         errors={errors},
+        epochs={epochs},
         commit="{commit}",
         hours={hours},
         date="{date}",
@@ -94,7 +95,8 @@ def main(arguments):
         raise app.UsageError("Name the folders of runs, and for each its --hours.")
     for run, hours in zip(runs, FLAGS.hours):
         publish(run, float(hours))
-    write_served()
+    if FLAGS.export:
+        write_served()
 
 
 def publish(run: Path, hours: float) -> None:
@@ -126,6 +128,7 @@ def publish(run: Path, hours: float) -> None:
         "network": network,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "errors": result.count - result.correct,
+        "epochs": round(config["epochs"]),
         "commit": FLAGS.commit,
         "hours": hours,
         "date": time.strftime("%Y-%m-%d", time.gmtime((run / "model.keras").stat().st_mtime)),

@@ -31,7 +31,7 @@ def plot_responses(networks: Mapping[str, Mapping[str, float]], path: str | os.P
                 range(1, len(values) + 1), values, color=color, label=name, linewidth=1.2, marker="o", markersize=3
             )
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.25 * axes.get_ylim()[1])  # room for the names
         axes.xaxis.get_major_locator().set_params(integer=True)
         tidy(axes)
     write_picture(figure, path)
