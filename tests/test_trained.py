@@ -93,6 +93,7 @@ def test_the_errors_are_those_published(row):
     """All 10,000 images through `recipes/evaluate.py`'s own functions, and through the .tflite files."""
     if not CIFAR10.is_dir():
         pytest.skip(f"CIFAR-10 is not there: {CIFAR10}")
+    pytest.importorskip("tensorflow", reason="evaluation is TensorFlow's")
     from keras_resnet.classifiers import open_classifier
     from keras_resnet.data.sources import open_source
     from keras_resnet.evaluation import evaluate
