@@ -18,6 +18,8 @@ CHATTER = re.compile(
     rb"|.* failed call to cuInit: .* \(303\)"  # there is no driver, so no GPU
     rb"|.* Unable to register cu\w+ factory"  # TensorFlow 2.20 with CUDA registers its libraries twice
     rb"|.* computation placer already registered"
+    rb"|.* Input of \w+::Dataset will not be optimized"  # batches that Python makes
+    rb"|.* Local rendezvous is aborting with status: (CANCELLED|OUT_OF_RANGE)|\t \[\[\{\{node MultiDeviceIterator"  # their end
     rb"|fully_quantize: |.* Ignored (output_format|drop_control)|.* Skipping runtime version"  # TFLite's converter
 )
 
