@@ -1,7 +1,7 @@
 """What `train` adds to bare training steps: callbacks, log, checkpoints, the way of the images to the device.
 
-In seconds of all cores that the process takes, not of the clock: what is looked for is smaller than what a shared machine's
-other work changes from one round to the next.
+In seconds of all cores that the process takes, not of the clock: what is looked for is smaller than what the other work
+of a shared machine changes from one round to the next.
 """
 
 import dataclasses
