@@ -16,11 +16,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_resnet.architectures import nearest, normalized
+from keras_resnet.cards import spelled_out
 from keras_resnet.classifiers import Classifier, reason
 from keras_resnet.data import augmentation, pipeline
 from keras_resnet.data.sources import Source
 from keras_resnet.models import dense_head
-from keras_resnet.preprocessing import imagenet_classes
 from keras_resnet.reports import Result
 
 SIDES = (224, 256, 384, 480, 640)  # shorter sides of the multi-scale test, for a network of 224 pixels
@@ -149,17 +149,16 @@ def check_classes(class_names: Sequence[str] | None, source: Source) -> tuple[st
             f"The network's classes must be those of the set {source.name!r}, which has {len(theirs)}. "
             f"Received: a network of {len(class_names)} classes."
         )
-    wordnet = dict(imagenet_classes())
 
-    def key(name):
-        return normalized(wordnet.get(name, name)).replace(" ", "")
+    def keys(names):
+        return [normalized(name).replace(" ", "") for name in spelled_out(names)]
 
     if not _are_numbers(class_names) and not _are_numbers(theirs):
-        for i, (own, other) in enumerate(zip(class_names, theirs)):
-            if key(own) != key(other):
+        for i, (own, other) in enumerate(zip(keys(class_names), keys(theirs))):
+            if own != other:
                 raise ValueError(
                     f"The network's classes must be those of the set {source.name!r}, in their order. "
-                    f"Received: class {i} is {own!r} to the network and {other!r} in the set."
+                    f"Received: class {i} is {class_names[i]!r} to the network and {theirs[i]!r} in the set."
                 )
     return theirs if _are_numbers(class_names) else class_names
 

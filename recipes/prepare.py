@@ -27,13 +27,14 @@ def main(_):
     """Packs each split."""
     from keras_resnet.data import prepare
     from keras_resnet.data.sources import open_source
+    from keras_resnet.data.splits import NoSuchSplit
 
     packed = []
     for name in _SPLITS.value:
         try:
             source = open_source(_DATASET.value, name, data_dir=_DATA_DIR.value)
-        except (FileNotFoundError, ValueError) as error:
-            if packed and "no such split" in str(error):
+        except NoSuchSplit:
+            if packed:
                 continue
             raise
         split = source.split.partition("[")[0]

@@ -7,7 +7,9 @@ Of each network NAME come keras_resnet/weights/cifar10/NAME.safetensors, results
 It prints the rows for TRAINED in keras_resnet/weights/catalog.py; run it once more when they are there, for the cards.
 """
 
+import hashlib
 import json
+import time
 from pathlib import Path
 
 import common
@@ -53,7 +55,7 @@ was calibrated on training images.
   at commit `{commit}`: {epochs:g} epochs of batches of {batch}, one cycle of the learning rate up to {rate},
   Nesterov momentum {momentum}, weight decay {decay}, {dtype}; 4 pixels of padding, random crop, flip. The
   paper trains 64,000 steps with three rates; this is its network with a shorter recipe.
-- Seed {seed}, fixed before the run, which was the only one; the weights are those of its last step. Choices (the
+- Seed {seed}, fixed before the run; the weights are those of its last step; README.md tells of every run. Choices (the
   greatest rate) were made on 45,000 and 5,000 of the training images.
 - {hours:.1f} hours of one core, on {hardware}, {date}.
   The log: `results/cifar10/{network}/log.csv`.
@@ -101,9 +103,6 @@ def main(arguments):
 
 def publish(run: Path, hours: float) -> None:
     """Publishes a run."""
-    import hashlib
-    import time
-
     import keras_resnet
     from keras_resnet.cards import open_model
     from keras_resnet.classifiers import open_classifier

@@ -78,7 +78,7 @@ def jittered(image, operation, strength):
 
 
 def test_colour_jitter():
-    part, spread, orders = ColorJitter(0.4, 0.3, 0.2, 0.1), {}, set()
+    part, orders = ColorJitter(0.4, 0.3, 0.2, 0.1), set()
     spread = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1}
     for image, key in zip(BATCH, keys(16)):
         own, ours = part.own(key), apply((part,), image, key)

@@ -146,8 +146,7 @@ class ColorJitter(Random):
         strengths = spread * (2 * draws.uniform(draws.fold(key, 0), len(chosen)) - 1)
         order = tf.argsort(draws.uniform(draws.fold(key, 1), len(chosen)))
         images = tf.cast(images, tf.float32)
-        for turn in range(len(chosen)):
-            number = order[turn]
+        for number in tf.unstack(order):
             ways = [functools.partial(_JITTERS[name], images, strengths[i]) for i, name in enumerate(chosen)]
             images = tf.clip_by_value(tf.switch_case(number, ways), 0.0, 255.0)
         return images
