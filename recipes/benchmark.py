@@ -179,7 +179,7 @@ def measure(measurement: Measurement, rounds: int) -> list[dict]:
             "measurement": measurement.title,
             "contender": name,
             "unit": measurement.unit,
-            "rounds": rounds,
+            "values": own,
             "median": statistics.median(own),
             "min": min(own),
             "max": max(own),

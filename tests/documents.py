@@ -5,6 +5,7 @@ The line before a fence says what its block needs where the default suite does n
 flags of its recipes are parsed, and no more.
 """
 
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,16 @@ _FENCE = re.compile(r"^(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>python|sh)\n
 _RECIPE = re.compile(
     r"(?:^|\b(?:do|srun) )(?P<python>\S*python) (?P<recipe>recipes/\S+\.py)(?P<arguments>[^\n#|>&;]*[^\n#|>&; ])", re.M
 )
+_RUN = """
+import json, subprocess, sys
+shown = {"__name__": "__main__"}
+for where, language, code in json.load(sys.stdin):
+    print(where, flush=True)
+    if language == "python":
+        exec(compile(code, where, "exec"), shown)
+    else:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True)
+"""
 _PARSE = """
 import runpy, sys
 from absl import flags
@@ -56,20 +67,12 @@ def blocks(page: Path) -> list[Block]:
 
 def run(page: Path, folder: Path, slow: bool) -> None:
     """Runs the blocks of a page in one process, those of shell as its children; with the slow ones or without them."""
-    chosen = [block for block in blocks(page) if block.run and (slow or not block.slow)]
-    program = "\n".join(
-        f"print({block.where!r}, flush=True)\n"
-        + (
-            f"exec(compile({block.code!r}, {block.where!r}, 'exec'), globals())"
-            if block.language == "python"
-            else f"__import__('subprocess').run(['bash', '-euo', 'pipefail', '-c', {block.code!r}], check=True)"
-        )
-        for block in chosen
-    )
+    chosen = [block[:3] for block in blocks(page) if block.run and (slow or not block.slow)]
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    program, given = [sys.executable, "-c", _RUN], json.dumps(chosen)
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        program, cwd=folder, env=environment, input=given, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
 
