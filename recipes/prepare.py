@@ -29,7 +29,7 @@ def main(_):
     from keras_resnet.data.sources import open_source
     from keras_resnet.data.splits import NoSuchSplit
 
-    packed = []
+    packed = {}
     for name in _SPLITS.value:
         try:
             source = open_source(_DATASET.value, name, data_dir=_DATA_DIR.value)
@@ -38,9 +38,11 @@ def main(_):
                 continue
             raise
         split = source.split.partition("[")[0]
-        if split in packed:
-            continue
-        packed.append(split)
+        if packed.setdefault(split, source.split) != source.split:
+            raise ValueError(
+                "Of each split one part goes into a folder: name another output for the other. "
+                f"Received: {packed[split]}, {source.split}."
+            )
         made = prepare.pack(source, _OUTPUT.value, _SIDE.value, _SHARDS.value, _MEAN.value or None, _THREADS.value)
         bad = prepare.bad_images(_OUTPUT.value, split)
         print(f"{split}: {made.num_examples} images of {made.num_classes} classes in {_OUTPUT.value}, complete.")

@@ -161,6 +161,13 @@ def test_what_is_tested_on_is_not_trained_on(data_dir, tmp_path):
     assert splits_of(tmp_path, "train[:50%]", "train[50%:]") == ["train[:50%]", "train[50%:]"]
     with pytest.raises(splits.NoSuchSplit, match="leaves out"):
         splits_of(tmp_path, "train[:90%]")
+    for name in ("training", "Train"):
+        (tmp_path / name).mkdir()
+        (tmp_path / "cat").rename(tmp_path / name / "cat")
+        assert splits_of(tmp_path) == splits_of(tmp_path, "training") == [f"{name}[:80%]", f"{name}[80%:]"]
+        assert splits_of(tmp_path, "train", "test[:50%]") == [f"{name}[:80%]", f"{name}[80%:]"]
+        (tmp_path / name / "cat").rename(tmp_path / "cat")
+        (tmp_path / name).rmdir()
     (tmp_path / "test").mkdir()
     (tmp_path / "cat").rename(tmp_path / "test" / "cat")
     assert sources.open_test(tmp_path).split == "test"
@@ -229,6 +236,7 @@ def test_cifars_own_files_are_arrays(tmp_path):
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, folder.name)
     assert open_source(archive, "validation").split == "test"
+    assert open_source("cifar10", "test", data_dir=archive).split == "test"
 
 
 def test_options_that_mean_nothing_here_are_refused(tmp_path, data_dir):

@@ -1,6 +1,7 @@
 """Sources kept nearby: in memory, or on a local disk."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
@@ -16,10 +17,11 @@ def cached(source: Source, cache: str | None) -> Source:
         source: images and labels.
         cache: `None` for nothing; `"memory"`, where images stay encoded, but for those of one small size (such as
             CIFAR's): these are decoded to uint8, and then augmented in batches; or a folder on a local disk, to which
-            the images are copied as TFRecord files (see `prepare.pack`), once.
+            the images are copied as TFRecord files (see `prepare.pack`), once, each split, or part of one, to a folder
+            of its own. What cannot be decoded is not copied.
 
     Returns:
-        A source of the same examples in the same order.
+        A source of the same examples; TFRecord files are shuffled as such, so batches differ from those without them.
 
     Example:
     >>> from keras_resnet.data.sources import open_source
@@ -32,7 +34,7 @@ def cached(source: Source, cache: str | None) -> Source:
         return _decoded_if_small(source.in_memory())
     from keras_resnet.data import prepare
 
-    return prepare.pack(source, cache, shorter_side=None)
+    return prepare.pack(source, pathlib.Path(cache, source.split), shorter_side=None)
 
 
 def _decoded_if_small(source: Source) -> Source:

@@ -100,7 +100,7 @@ def prepare(data_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuild
 
     Args:
         data_dir: the tfds data folder to keep the set in, on a local disk. Without it, the folder tfds uses for
-            everything (`$TFDS_DATA_DIR`, or `~/tensorflow_datasets`).
+            everything (`$TFDS_DATA_DIR` where that is local, or else `~/tensorflow_datasets`).
 
     Returns:
         A `tfds.core.DatasetBuilder` whose data is on disk.
@@ -110,6 +110,8 @@ def prepare(data_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuild
     """
     if data_dir is not None and files.is_remote(os.fspath(data_dir)):
         raise ValueError(f"The demo set is made, and kept, on a local disk. Received: data_dir={str(data_dir)!r}.")
+    if data_dir is None and files.is_remote(os.environ.get("TFDS_DATA_DIR", "")):  # as it is beside a TPU
+        data_dir = pathlib.Path("~/tensorflow_datasets").expanduser()
     builder = KerasResnetDemo(data_dir=data_dir)
     if files.is_prepared(builder.data_dir):
         return builder

@@ -40,6 +40,11 @@ def open_binary(path: str) -> BinaryIO:
     return _gfile().GFile(path, "rb") if is_remote(path) else pathlib.Path(path).open("rb")
 
 
+def size(path: str) -> int:
+    """Returns the size of a file in bytes."""
+    return _gfile().stat(path).length if is_remote(path) else pathlib.Path(path).stat().st_size
+
+
 def read_bytes(path: str) -> bytes:
     """Returns the whole content of a file."""
     with open_binary(path) as file:

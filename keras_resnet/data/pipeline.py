@@ -4,6 +4,7 @@ What is in a batch is a function of the seed and the step alone. Several workers
 together they have the batch that one would have.
 """
 
+import pathlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from keras_resnet.data.batching import BATCHES_AT_ONCE, each, stop_if_many
 from keras_resnet.data.caching import cached
 from keras_resnet.data.mixing import Mixing
 from keras_resnet.data.parts import Part
+from keras_resnet.data.prepare import bad_images
 from keras_resnet.data.sources import Source
 
 
@@ -99,7 +101,7 @@ def evaluation(
     """Each example exactly once, in full batches: what fills up the last one has the weight 0.
 
     Args:
-        source: images and labels. One that cannot be decoded is an error that names it.
+        source: images and labels. One that cannot be decoded is an error that names it (of a cache on disk: them all).
         stack: the preprocessing; it may not draw.
         batch_size: examples in each global batch.
         one_hot: whether labels are one-hot float32 instead of integers.
@@ -115,7 +117,7 @@ def evaluation(
     >>> for images, labels, weights in evaluation(open_source("demo", "test"), stack, 64):
     ...     pass
     """
-    source = cached(source, cache)
+    source = _whole(source, cached(source, cache), cache)
     rows = _rows(batch_size, share)
     single, batched = split(stack, source.encoded)
 
@@ -131,6 +133,17 @@ def evaluation(
 
     batches = source.examples().batch(batch_size).map(make, _batches_at_once(threads), deterministic=True)
     return _finished(batches)
+
+
+def _whole(source: Source, kept: Source, cache: str | None) -> Source:
+    """What is kept of a source, if that is all of it."""
+    if missing := source.num_examples - kept.num_examples:
+        names = bad_images(pathlib.Path(cache, source.split), kept.split)
+        raise ValueError(
+            f"{missing} of {source.num_examples} images cannot be decoded, and an evaluation is of all. "
+            f"Received: {', '.join(names[:5])}{', ...' if missing > 5 else ''}."
+        )
+    return kept
 
 
 def _finished(batches: tf.data.Dataset) -> tf.data.Dataset:

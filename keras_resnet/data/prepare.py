@@ -16,7 +16,7 @@ import tqdm
 
 from keras_resnet.data.geometry import CenterCrop, Resize
 from keras_resnet.data.storage import Source
-from keras_resnet.data.tfrecords import LABELS, open_tfrecords
+from keras_resnet.data.tfrecords import LABELS, SIZES, open_tfrecords
 from keras_resnet.data.windows import decode
 
 QUALITY = 95  # of what must be encoded anew; what is small enough stays as it is, to the byte
@@ -40,7 +40,7 @@ def pack(
         source: what to pack.
         folder: a local folder; several splits go into one.
         shorter_side: the longest that a shorter side may be; `None` copies every image.
-        shards: how many files; by default one for each 256 images, at most 1024.
+        shards: how many files, at most one for each image; by default one for each 256 images, at most 1024.
         mean_size: whether to compute the mean image of this height and width, of centre crops at 8/7 of the size (256
             for 224), into `mean-SPLIT.npy`: `SubtractMean(np.load(path))` takes it.
         threads: how many shards are written at a time; by default one for each core.
@@ -55,7 +55,7 @@ def pack(
     """
     folder, split = pathlib.Path(folder), source.split.partition("[")[0]
     folder.mkdir(parents=True, exist_ok=True)
-    shards = shards or min(-(-source.num_examples // _PER_SHARD), _MOST_SHARDS)
+    shards = min(shards or min(-(-source.num_examples // _PER_SHARD), _MOST_SHARDS), source.num_examples)
     settings = {"source": source.name, "split": source.split, "examples": source.num_examples, "shards": shards}
     _hold_to(folder / f".{split}.json", settings | {"shorter_side": shorter_side, "mean_size": mean_size})
     _write(folder / LABELS, "".join(f"{i}:{name}\n" for i, name in enumerate(source.class_names)).encode())
@@ -175,10 +175,12 @@ def _example(encoded: bytes, size: np.ndarray, name: bytes, label: int, class_na
 
 
 def _summarise(folder: pathlib.Path, split: str, files: list[pathlib.Path], mean_size: int | None) -> None:
-    """Writes what was left out, and the mean image."""
+    """Writes what was left out, how much is in each file, and the mean image."""
     notes = [np.load(_notes(file)) for file in files]
     _write(folder / f"bad-{split}.txt", "".join(f"{name}\n" for shard in notes for name in shard["bad"]).encode())
-    count = sum(int(shard["count"]) for shard in notes)
+    sizes = {file.name: (int(shard["count"]), file.stat().st_size) for file, shard in zip(files, notes)}
+    _write(folder / SIZES.format(split=split.lower()), json.dumps(sizes, indent=0).encode())
+    count = sum(count for count, _ in sizes.values())
     if not count:
         raise ValueError(f"Not one image can be decoded. Received: {folder}, split={split!r}.")
     if mean_size:

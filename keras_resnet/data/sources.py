@@ -43,7 +43,8 @@ def open_source(
               with its place: `"./cifar10"`.
         split: "train"; or "validation", "val" or "test", which stand for one another where the one that is asked for
             is not there; or a part of a split such as "train[:90%]", "train[90%:]" or "test[:1000]".
-        data_dir: where tfds keeps its data, for a name. By default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+        data_dir: where tfds keeps its data, for a name. By default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`. For
+            "cifar10" it may be CIFAR-10's archive, or the folder of its own files.
         num_classes: for TFRecord files only: the number of classes.
         label_offset: for TFRecord files only: the label of the first class, 0 or 1.
 
@@ -61,6 +62,8 @@ def open_source(
     >>> image, label = next(iter(source.dataset()))  # doctest: +SKIP
     """
     name, bounds = splits.parse(split)
+    if name_or_dir == "cifar10" and data_dir is not None and cifar.is_cifar10(os.fspath(data_dir)):
+        name_or_dir, data_dir = pathlib.Path(data_dir), None
     options = {"num_classes": num_classes, "label_offset": label_offset}
     options = {option: value for option, value in options.items() if value is not None}
     path = _path(name_or_dir, data_dir)
@@ -120,13 +123,17 @@ def open_pair(
     ['train[:80%]', 'train[80%:]']
     """
     test = open_test(name_or_dir, test_split, data_dir)
-    kept = test.split.startswith("train[") and not test_split.startswith("train")
-    if kept and train_split != "train":
+    kept = _is_of_train(test.split) and not _is_of_train(test_split)
+    if kept and train_split.lower() not in splits.SYNONYMS[0]:
         raise splits.NoSuchSplit(
             f"{test_split!r} is not there to test on: name a part of 'train' that {train_split!r} leaves out. "
             f"Received: test_split={test_split!r}."
         )
     return open_source(name_or_dir, "train[:80%]" if kept else train_split, data_dir=data_dir), test
+
+
+def _is_of_train(split: str) -> bool:
+    return split.partition("[")[0].lower() in splits.SYNONYMS[0]
 
 
 def _path(name_or_dir: str | os.PathLike, data_dir: str | os.PathLike | None) -> str | None:

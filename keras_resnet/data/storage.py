@@ -4,6 +4,7 @@ TensorFlow is imported where a `tf.data.Dataset` is made, not before.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -194,7 +195,7 @@ class Table:
         import tensorflow as tf
 
         if self.are_paths:
-            return tf.gather(tf.constant(self.images, tf.string), numbers)
+            return tf.gather(self._columns[0], numbers)
         return tf.strings.join(["image ", tf.strings.as_string(numbers)])
 
     def in_memory(self) -> "Table":
@@ -205,10 +206,17 @@ class Table:
         """The function from rows to rows, images and labels."""
         import tensorflow as tf
 
-        with tf.device("CPU"):  # Not to the accelerator's memory: tf.data reads it from here.
-            images = tf.constant(self.images, tf.string if self.images.dtype == object else None)
-            labels = tf.constant(self.labels, tf.int64)
+        images, labels = self._columns
         return lambda rows: (rows, tf.gather(images, rows), tf.gather(labels, rows))
+
+    @functools.cached_property
+    def _columns(self) -> "tuple[tf.Tensor, tf.Tensor]":
+        """Images and labels in TensorFlow's memory: once, and not within the graphs that look at them."""
+        import tensorflow as tf
+
+        with tf.init_scope(), tf.device("CPU"):  # Not to the accelerator's memory: tf.data reads it from here.
+            images = tf.constant(self.images, tf.string if self.images.dtype == object else None)
+            return images, tf.constant(self.labels, tf.int64)
 
 
 class Shard(NamedTuple):

@@ -4,6 +4,7 @@ These are `image/encoded`, `image/class/label` and, in some, `image/class/text`.
 there are, nor whether the first of them has the number 0 or 1 (ImageNet's has 1).
 """
 
+import json
 import re
 from collections.abc import Callable
 from concurrent import futures
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 LABELS = "labels.txt"  # TF-Slim's: a line "label:name" for each class
+SIZES = "sizes-{split}.json"  # what `prepare.pack` writes: how many records, and bytes, each file has
 _FILE = re.compile(r".*\.tfrecords?|(?P<rest>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 
 
@@ -46,8 +48,7 @@ def open_tfrecords(path: str, split: str, num_classes: int | None = None, label_
     """
     layout = _files_by_split(path)
     split = splits.find(split, layout)
-    with futures.ThreadPoolExecutor(16) as pool:
-        counts = list(pool.map(records.count_records, layout[split]))
+    counts = _counts(files.join(path, SIZES.format(split=split)), layout[split])
     shards = tuple(Shard(file, 0, count) for file, count in zip(layout[split], counts) if count)
     if not shards:
         raise ValueError(f"The files of this split hold no records. Received: split={split!r} of {path}.")
@@ -59,6 +60,18 @@ def open_tfrecords(path: str, split: str, num_classes: int | None = None, label_
         num_classes, label_offset = _numbering(sorted(names), num_classes, label_offset)
     class_names = tuple(names.get(label + label_offset) or str(label) for label in range(num_classes))
     return Source(path, split, class_names, Shards(shards, _parser(num_classes, label_offset)))
+
+
+def _counts(notes: str, paths: list[str]) -> list[int]:
+    """How many records each file has: as it is noted, or by walking through it where its size is not the noted one."""
+    noted = json.loads(files.read_bytes(notes)) if files.exists(notes) else {}
+
+    def count(path: str) -> int:
+        known, size = noted.get(path.rpartition("/")[2], (0, -1))
+        return known if files.size(path) == size else records.count_records(path)
+
+    with futures.ThreadPoolExecutor(16) as pool:
+        return list(pool.map(count, paths))
 
 
 def has_tfrecords(path: str) -> bool:

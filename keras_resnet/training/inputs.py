@@ -52,7 +52,7 @@ def open_inputs(config: Config) -> Inputs:
 
     Example:
     >>> open_inputs(RECIPES["demo"]).class_names[:2]
-    ('checks', 'crosses')
+    ('bars', 'bricks')
     """
     return _from_memory(config) if config.augmentation == "cifar" else _from_source(config)
 
