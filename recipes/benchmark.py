@@ -2,7 +2,13 @@
 
 A measurement has contenders: names and functions that do some work and return how much of it they did a second (or how
 many seconds it took). They run in turn, A B A B ..., after a warm-up each, so that a machine whose speed drifts slows
-all of them; what is quoted is the median, its spread, and the median of the ratios round by round.
+all of them; what is quoted is the median, its spread, and the median of the ratios round by round. There are
+
+  import, build   how long it takes to import the package and to build ResNet-50
+  train, loop     training steps; an epoch with all there is to it, against its bare steps
+  input           from encoded images to augmented batches
+  infer           exported networks: SavedModel and TFLite
+  all
 
   python recipes/benchmark.py train infer --peers_python=torch/bin/python --json=results.json
   python recipes/benchmark.py all --quick

@@ -8,6 +8,7 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from keras_resnet.evaluation import evaluate
 from keras_resnet.export.run import export
 from keras_resnet.training.config import Config
 from keras_resnet.training.loop import train
+
+warnings.filterwarnings("error", category=DeprecationWarning, module=r"keras_resnet(\.|$)")
 
 CHECKOUT = Path(__file__).parents[1]
 CLASSES = ("checks", "discs", "waves")

@@ -1,6 +1,7 @@
 """`recipes/export.py` and its report."""
 
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from keras_resnet.cards import save_model
 from keras_resnet.data.storage import Source, Table
 from keras_resnet.export.compare import classifier, pictures
 from keras_resnet.export.report import accuracies, markdown
+from keras_resnet.export.run import export
 from keras_resnet.preprocessing import Preprocessing
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "export.py"
@@ -47,6 +49,14 @@ def test_the_table():
         "| a | 1.50 | 50.00% |  |",
         "| b | 3.00 |  | 2.00 |",
     ]
+
+
+def test_what_a_format_needs_is_asked_for_before_anything_is_written(network, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ai_edge_litert" else find(name))
+    with pytest.raises(ImportError, match=r"garden\[export\].*Received: formats=\('saved_model', 'tflite'\)"):
+        export(*network, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_the_command(network, tmp_path):

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 import keras_resnet
+from keras_resnet import preprocessing
 from keras_resnet.architectures import FAMILIES, NAMED
+from keras_resnet.cards import default_card
 from keras_resnet.training.config import RECIPES
 
 pytestmark = pytest.mark.lower_house
@@ -97,7 +100,7 @@ def test_files_are_short():
 
 
 def run(code_or_module, *arguments):
-    command = [sys.executable, "-W", "error::DeprecationWarning:keras_resnet", *code_or_module, *arguments]
+    command = [sys.executable, "-W", "error", *code_or_module, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
@@ -154,23 +157,22 @@ def test_backend():
             __import__("tensorflow")
 
 
-EXAMPLES = ["architectures", "cards", "layers", "models", "preprocessing", "weights", "weights.assign", "weights.names"]
-EXAMPLES += ["weights.catalog", "__main__", "training.schedules", "training.optimizers"]
-EXAMPLES += ["training.averaging", "training.losses", "training.strategies", "training.distribution"]
-EXAMPLES += ["training.local_workers", "training.building", "training.checkpoints"]
-EXAMPLES += ["analysis.networks", "analysis.curves", "analysis.pictures", "reports", "classifiers", "evaluation"]
-EXAMPLES += ["data.augmentation"]
-NEEDED = {"analysis.curves": "matplotlib", "analysis.pictures": "matplotlib"}
-NEEDED |= dict.fromkeys(("reports", "classifiers", "evaluation", "data.augmentation"), "tensorflow")
-NEEDED |= dict.fromkeys(("training.strategies", "training.distribution"), "tensorflow")
+# What takes minutes, or data that a machine may not have, is tried by tests of its own.
+LONG = {"data/pipeline", "training/finetuning", "training/loop"}
+EXAMPLES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix(): path.read_text()
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in path.read_text()
+}
 
 
-@pytest.mark.parametrize("module", EXAMPLES)
+@pytest.mark.parametrize("module", sorted(EXAMPLES.keys() - LONG))
 def test_the_examples_run(module, tmp_path, monkeypatch):
-    if module in NEEDED:
-        pytest.importorskip(NEEDED[module])
+    if module == "data/storage" or re.search(r"^import tensorflow|>>> .*\btf\.", EXAMPLES[module], re.MULTILINE):
+        pytest.importorskip("tensorflow")
     monkeypatch.chdir(tmp_path)
-    module = importlib.import_module(f"keras_resnet.{module}")
-    names = vars(module) | {"keras_resnet": keras_resnet, "keras": keras, "np": np, "RECIPES": RECIPES}
+    module = importlib.import_module(f"keras_resnet.{module.replace('/', '.').removesuffix('.__init__')}")
+    known = {"keras_resnet": keras_resnet, "keras": keras, "np": np, "RECIPES": RECIPES}
+    known |= {"NAMED": preprocessing.NAMED, "default_card": default_card}
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    assert doctest.testmod(module, globs=names, optionflags=options).failed == 0
+    assert doctest.testmod(module, globs=known | vars(module), optionflags=options).failed == 0

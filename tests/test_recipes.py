@@ -1,5 +1,6 @@
 """Every recipe's --help, and what a recipe lets through to the terminal."""
 
+import json
 import math
 import re
 import subprocess
@@ -67,3 +68,23 @@ def test_the_start_is_quiet_and_hides_nothing_else(monkeypatch):
         "a line",
         "last words, as of a crash",
     ]
+
+
+def test_benchmarks_run_in_turn_and_quote_medians():
+    """The first round does not count; a ratio is of two values of one round."""
+    code = """if True:
+        import json, sys
+        sys.path.insert(0, sys.argv[1])
+        import benchmark
+        first, second = iter([9, 1, 2, 4]), iter([0, 3, 3, 3])
+        both = {"peer": first.__next__, "ours": second.__next__}
+        rows = benchmark.measure(benchmark.Measurement("train", "images/s", both), rounds=3)
+        print(json.dumps(rows))
+        print(benchmark.markdown(rows))
+    """
+    told = run("-c", code, str(FOLDER))
+    rows, *table = told.stdout.splitlines()
+    peer, ours = json.loads(rows)
+    assert (peer["values"], peer["median"], peer["ratio"]) == ([1, 2, 4], 2, 1)
+    assert (ours["values"], ours["ratio"]) == ([3, 3, 3], 1.5)
+    assert table[-1] == "| train | ours | 3 images/s | 3 - 3 | 1.50 |"

@@ -36,7 +36,7 @@ def each(
         Which example stands in each row, int64, and the batch of what `function` has made.
 
     Example:
-    >>> images = tf.constant([tf.io.encode_png(tf.zeros((2, 2, 3), tf.uint8)), b"no image"])
+    >>> images = tf.stack([tf.io.encode_png(tf.zeros((2, 2, 3), tf.uint8)), b"no image"])
     >>> taken, pixels = each(lambda i, row: tf.io.decode_png(images[i]), range(2), 1, tf.strings.as_string)
     >>> taken.numpy(), pixels.shape
     (array([0, 0]), TensorShape([2, 2, 2, 3]))

@@ -1,5 +1,6 @@
 """`export`: from a trained network to a folder of files, each compared with it, and a report."""
 
+import importlib.util
 from pathlib import Path
 
 import keras
@@ -18,7 +19,7 @@ from keras_resnet.export.report import accuracies, latencies, write_report
 from keras_resnet.export.saved_model import export_saved_model
 from keras_resnet.export.tflite import QUANTIZATIONS, calibration_images, device_images, export_tflite
 
-FORMATS = ("saved_model", "tflite", "onnx")
+FORMATS = {"saved_model": "tensorflow", "tflite": "ai_edge_litert", "onnx": "onnxruntime"}  # and what each is run by
 _COMPARED = 128  # images of the evaluation set
 
 
@@ -105,6 +106,13 @@ def _check(card: Card, formats, quantize, training: Source | None, evaluation: S
     for name, values, choices in (("formats", formats, FORMATS), ("quantize", quantize, QUANTIZATIONS)):
         if not values or not set(values) <= set(choices):
             raise ValueError(f"`{name}` are some of {', '.join(choices)}. Received: {name}={tuple(values)}.")
+    for name in formats:
+        if importlib.util.find_spec(FORMATS[name]) is None:
+            extra = {"tflite": "export"}.get(name, name)
+            raise ImportError(
+                f"Files are run before they are handed over: pip install 'keras-resnet-garden[{extra}]', or leave "
+                f"{name} out of the formats. Received: formats={tuple(formats)}."
+            )
     if "tflite" in formats and "int8" in quantize and training is None:
         raise ValueError("int8 is calibrated on training images: give a dataset. Received: training=None.")
     for source in filter(None, (training, evaluation)):

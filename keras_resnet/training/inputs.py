@@ -51,7 +51,7 @@ def open_inputs(config: Config) -> Inputs:
     """The batches that a configuration asks for.
 
     Example:
-    >>> open_inputs(RECIPES["demo"]).class_names[:2]
+    >>> open_inputs(RECIPES["demo"]).class_names[:2]  # doctest: +SKIP
     ('bars', 'bricks')
     """
     return _from_memory(config) if config.augmentation == "cifar" else _from_source(config)
@@ -129,7 +129,7 @@ def in_memory(
     >>> x, y = np.zeros((100, 32, 32, 3), np.uint8), np.arange(100) % 10
     >>> inputs = in_memory(x, y, x, y, CIFAR10_CLASSES, RECIPES["cifar-paper"])
     >>> draws, targets = next(inputs.training(0, 0, 1))
-    >>> draws.shape, targets.shape, inputs.front(draws).shape
+    >>> draws.shape, targets.shape, tuple(inputs.front(draws).shape)
     ((128, 4), (128, 10), (128, 32, 32, 3))
     """
     table = Table(np.concatenate([images, test_images]), NAMED[config.preprocessing])
