@@ -65,6 +65,12 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def commands_in_a_line(page: Path) -> list[Block]:
+    """The recipes' commands between backticks, which are not run."""
+    found = re.findall(r"`(python recipes/(?![^`]*--help)[^`]+)`", page.read_text("utf-8"))
+    return [Block(page.name, "sh", code, slow=False, run=False) for code in found]
+
+
 def run(page: Path, folder: Path, slow: bool) -> None:
     """Runs the blocks of a page in one process, those of shell as its children; with the slow ones or without them."""
     chosen = [block[:3] for block in blocks(page) if block.run and (slow or not block.slow)]

@@ -32,7 +32,25 @@ def test_everything_runs(page, stage, tmp_path):
 
 
 def test_the_flags_of_what_is_not_run_exist():
-    documents.parse_flags([block for page in documents.PAGES for block in documents.blocks(page) if not block.run])
+    not_run = [block for page in documents.PAGES for block in documents.blocks(page) if not block.run]
+    documents.parse_flags(not_run + [block for page in documents.PAGES for block in documents.commands_in_a_line(page)])
+
+
+@each_page
+def test_no_block_is_overlooked(page):
+    """What is neither Python nor shell cannot be run; what is, begins its line."""
+    fences = re.findall(r"^[ >]*(```+.*)$", page.read_text("utf-8"), re.M)
+    assert {opening.strip("`") for opening in fences[::2]} <= {
+        "python",
+        "sh",
+        "yaml",
+        "text",
+        "kotlin",
+        "swift",
+        "bibtex",
+    }
+    assert set(fences[1::2]) <= {"```"}
+    assert sum("```python" in fence or "```sh" in fence for fence in fences) == len(documents.blocks(page))
 
 
 def test_the_two_commands_are_the_ones_that_are_checked():
