@@ -1,4 +1,4 @@
-"""Trains a network on CIFAR-10 as section 4.2 of the paper has it, or in a quarter of the time (--recipe=cifar-fast).
+"""Trains a network on CIFAR-10 as section 4.2 of the paper has it, or in half the steps (--recipe=cifar-fast).
 
 Runs on every backend of Keras; under KERAS_BACKEND=jax TensorFlow need not be installed.
 

@@ -1,6 +1,7 @@
 """What the recipes share: how they start, how a mistake is told, and the flags that say which trained network."""
 
 import ast
+import re
 import sys
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ import quiet
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
+_NODE = re.compile(r"\{\{.*?\}\} *| *\[Op:\w+\]")  # where in its graph TensorFlow has met an error
 flags.disclaim_key_flags()  # a recipe's --help has the flags that are defined here for it
 
 
@@ -51,13 +53,22 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         try:
             with quiet.without_chatter():
                 return main(arguments)
-        except (ValueError, TypeError, OSError, ImportError) as error:
-            if debugging:
+        except Exception as error:
+            if debugging or not _is_told_in_a_line(error):
                 raise
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{type(error).__name__}: {_NODE.sub('', str(error))}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("\nStopped.", file=sys.stderr)
+            return 130
 
     app.run(guarded)
+
+
+def _is_told_in_a_line(error: Exception) -> bool:
+    """Whether a user can do something about it: wrong values and files, and what TensorFlow meets in the data."""
+    of_tensorflow = type(error).__module__ == "tensorflow.python.framework.errors_impl"
+    return of_tensorflow or isinstance(error, ValueError | TypeError | OSError | ImportError)
 
 
 def literal(text: str) -> object:

@@ -24,6 +24,9 @@ def recipe() -> str:
     try:
         open_source("imagenet2012", "train", data_dir=FLAGS.data_dir)
     except FileNotFoundError:
+        # Data that is said to be there is not replaced, nor may each worker see for itself what there is to train on.
+        if FLAGS.data_dir or (FLAGS.strategy == "multi_worker" and FLAGS.launch_local_workers is None):
+            raise
         print(
             "ImageNet was not found: prepare imagenet2012 with tfds and give --data_dir, or give --dataset. "
             "Training on the demo set instead."

@@ -76,6 +76,7 @@ def run(config: "Config", train: Callable[["Config", str], Any]) -> int:
         return _launch(FLAGS.launch_local_workers, run_dir)
     for field in dataclasses.fields(config):
         print(f"  {field.name} = {getattr(config, field.name)!r}")
+    print(f"  run_dir = {run_dir}")
 
     from keras_resnet.training.callbacks import Diverged, Interrupted
 
@@ -111,22 +112,27 @@ def _export(folder: Path, formats: tuple[str, ...]) -> None:
 
 
 def _summarise(config: "Config", run_dir: str, seconds: float) -> None:
-    from keras_resnet.training.remote import mirrored
+    from keras_resnet.training.remote import local_of, push
 
-    file = mirrored(run_dir)[0] / "result.json"
-    if not file.exists():  # of several workers one writes it, and says what comes next
-        return
-    result = json.loads(file.read_text())
+    if config.strategy == "multi_worker":
+        from keras_resnet.training.strategies import cluster_resolver, place_in
+
+        if place_in(cluster_resolver())[0]:  # another worker writes, and says what comes next
+            return
+    folder = local_of(run_dir)
+    result = json.loads((folder / "result.json").read_text())
     if FLAGS.export:
-        _export(file.parent, tuple(FLAGS.export))
+        _export(folder, tuple(FLAGS.export))
+        if "://" in run_dir:
+            push(folder, run_dir)
     print(
         f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
         f"Everything is in {run_dir}. What can come next:"
     )
     data = f"--dataset={config.dataset}" + (f" --data_dir={config.data_dir}" if config.data_dir else "")
     for command in (
-        f"evaluate.py --model={run_dir}/model.keras {data} --split={config.test_split}",
-        f"predict.py --model={run_dir}/model.keras PHOTOGRAPH.jpg",
-        f"export.py --model={run_dir}/model.keras --format=saved_model,tflite --output={run_dir}/export",
+        f"evaluate.py --model={folder}/model.keras {data} --split={config.test_split}",
+        f"predict.py --model={folder}/model.keras PHOTOGRAPH.jpg",
+        f"export.py --model={folder}/model.keras --format=saved_model,tflite --output={folder}/export",
     ):
         print(f"  python recipes/{command}")

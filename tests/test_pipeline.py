@@ -1,6 +1,7 @@
 """Batches: exact counts, the same on any number of threads, after a resume, on several workers; bad images."""
 
 import base64
+import os
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,21 @@ def test_a_cache_in_memory_changes_nothing(size):
     stack = augmentation.cifar(size=size)
     assert_same(batches(4, examples, stack), batches(4, examples, stack, cache="memory"))
     assert pipeline.cached(examples, "memory").encoded == (size > 64)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the process's memory is read from Linux's /proc")
+def test_memory_stays_flat():
+    """Over ten epochs, of which one alone makes 77 MB of images."""
+
+    def megabytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    examples = source(512)
+    batches = iter(pipeline.training(examples, augmentation.paper_imagenet(224, 230, 240), 32, seed=0))
+    used = []
+    for _ in range(10):
+        for _ in range(512 // 32):
+            next(batches)
+        used.append(megabytes())
+    assert max(used[5:]) - min(used[2:5]) < 77

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 import tensorflow as tf
 
 from keras_resnet.cards import open_model
+from keras_resnet.data import augmentation
+from keras_resnet.data.sources import open_source
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import checkpoints
 from keras_resnet.training.config import RECIPES, Config
 from keras_resnet.training.finetuning import finetune
@@ -65,6 +69,12 @@ def test_a_run_leaves_what_there_is_to_know_and_is_fine_tuned(config, photos, tm
     result = json.loads((run / "result.json").read_text())
     assert result["examples"] == 14
     assert result["accuracy"] >= 12 / 14
+    shown, _ = open_model(str(run / "model.keras"))
+    images, labels = zip(*open_source(photos, "val").dataset().as_numpy_iterator())
+    stack = augmentation.evaluation(Preprocessing(image_size=32, resize=34))
+    answers = shown.predict(np.stack([augmentation.apply(stack, image) for image in images]), verbose=0)
+    loss = -np.mean(np.log(answers[np.arange(14), labels]))
+    assert [result["loss"], float(rows[-1]["val_loss"])] == pytest.approx([loss, loss], rel=1e-3)
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     events = tf.data.TFRecordDataset([str(file) for file in (run / "events").iterdir()])
     tags = {value.tag for event in events for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value}
@@ -101,6 +111,38 @@ def test_the_recipe_trains_on_a_folder(photos, tmp_path):
     assert "image_size = 32" in result.stdout
     assert (tmp_path / "run" / "model.keras").exists()
     assert f"python recipes/evaluate.py --model={tmp_path / 'run'}/model.keras --dataset={photos}" in result.stdout
+
+
+def recipe(*flags, **environment):
+    """The first command of the README."""
+    command = [sys.executable, str(Path(__file__).parents[1] / "recipes" / "imagenet.py"), *flags]
+    environment = os.environ | environment
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+
+
+def test_where_imagenet_is_not_there(tmp_path):
+    """It trains on the demo set; but not in place of data that is said to be there, nor each worker as it likes."""
+    here = {"TFDS_DATA_DIR": str(tmp_path / "data"), "TF_CONFIG": "{}"}
+    result = recipe("--strategy=mirrored", "--steps=2", f"--run_dir={tmp_path / 'run'}", **here)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "\nImageNet was not found: " in "\n" + result.stdout
+    assert "Trains on 2,000 images (train), tests on 500 (test)." in result.stdout
+    assert f"--model={tmp_path / 'run'}/model.keras --dataset=demo" in result.stdout
+    for flags in ([f"--data_dir={tmp_path / 'typo'}", "--strategy=mirrored"], ["--strategy=multi_worker"]):
+        result = recipe(*flags, f"--run_dir={tmp_path / 'other'}", **here)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "imagenet2012 is not prepared" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.slow
+def test_the_main_job_learns_the_demo_set(tmp_path):
+    here = {"TFDS_DATA_DIR": str(tmp_path / "data")}
+    result = recipe("--strategy=mirrored", f"--run_dir={tmp_path / 'run'}", **here)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["accuracy"] >= 0.85
 
 
 def test_recipes_are_the_papers():

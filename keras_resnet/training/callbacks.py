@@ -192,6 +192,22 @@ class Checkpoints(keras.callbacks.Callback):
             raise Interrupted(self.signum or signal.SIGTERM, checkpoints.find(self.root))
 
 
+class WholeLoss(keras.callbacks.Callback):
+    """Corrects the loss of the test set: Keras divides it by all examples, those of weight 0 among them.
+
+    Args:
+        share: how many of the examples are not there only to fill up the last batch. All batches are of one size.
+    """
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Corrects it for the callbacks that come after."""
+        logs["val_loss"] /= self.share
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """Looks at the loss every few steps, since a look makes the device wait, and leaves the word to `check`."""
 

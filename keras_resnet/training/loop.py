@@ -19,7 +19,7 @@ from keras_resnet.cards import Card, save_model, spelled_out
 from keras_resnet.training import checkpoints
 from keras_resnet.training.averaging import Average
 from keras_resnet.training.building import build_network, compiled, learning_rate, synchronize
-from keras_resnet.training.callbacks import Checkpoints, Clock, CSVLog, StopOnNaN, TensorBoardLog
+from keras_resnet.training.callbacks import Checkpoints, Clock, CSVLog, StopOnNaN, TensorBoardLog, WholeLoss
 from keras_resnet.training.config import Config
 from keras_resnet.training.devices import Devices, open_devices
 from keras_resnet.training.inputs import Inputs, open_inputs, preprocessing
@@ -57,6 +57,7 @@ def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto
         fit(run, run.total_steps, verbose)
         _make_final(run)
         measured = run.model.evaluate(run.test, steps=run.test_steps, return_dict=True, verbose=0)
+        measured["loss"] /= _share_of_examples(run.inputs, config)
     if run.devices.writes:
         _write_results(run, folder, measured | {"examples": run.inputs.num_test_examples})
         publish()
@@ -106,7 +107,7 @@ class Run:
     @property
     def test_steps(self) -> int:
         """Batches of the test set."""
-        return -(-self.inputs.num_test_examples // self.config.batch_size)
+        return _test_steps(self.inputs, self.config)
 
 
 def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: None) -> Run:
@@ -156,7 +157,8 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
         after_saving=publish,
     )
     clock.step = saver.restore()
-    callbacks = [clock, *stateful, StopOnNaN(saver.check), *_logs(folder, clock, devices), saver]
+    whole_loss = WholeLoss(_share_of_examples(inputs, config))
+    callbacks = [clock, whole_loss, *stateful, StopOnNaN(saver.check), *_logs(folder, clock, devices), saver]
     return Run(config, devices, inputs, network, model, card, clock, saver, average, callbacks, test)
 
 
@@ -204,6 +206,15 @@ def segments(start: int, total: int, per_epoch: int) -> Iterator[tuple[int, int,
             steps, last = per_epoch, total // per_epoch
         yield epoch, last, steps
         start += steps * (last - epoch)
+
+
+def _test_steps(inputs: Inputs, config: Config) -> int:
+    return -(-inputs.num_test_examples // config.batch_size)
+
+
+def _share_of_examples(inputs: Inputs, config: Config) -> float:
+    """Of what is in the test batches, which are full."""
+    return inputs.num_test_examples / (_test_steps(inputs, config) * config.batch_size)
 
 
 def _logs(folder: Path, clock: Clock, devices: Devices) -> list[keras.callbacks.Callback]:

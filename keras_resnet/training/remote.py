@@ -29,13 +29,24 @@ def mirrored(run_dir: str | os.PathLike) -> tuple[Path, Callable[[], None]]:
     >>> folder.name
     'demo'
     """
-    text = os.fspath(run_dir)
+    text, folder = os.fspath(run_dir), local_of(run_dir)
     if "://" not in text:
-        return Path(run_dir), lambda: None
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder = Path.home() / ".cache" / "keras_resnet" / "runs" / digest
+        return folder, lambda: None
     pull(text, folder)
     return folder, lambda: push(folder, text)
+
+
+def local_of(run_dir: str | os.PathLike) -> Path:
+    """The local folder that stands for a run's.
+
+    Example:
+    >>> local_of("runs/demo")
+    PosixPath('runs/demo')
+    """
+    text = os.fspath(run_dir)
+    if "://" not in text:
+        return Path(run_dir)
+    return Path.home() / ".cache" / "keras_resnet" / "runs" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def pull(remote: str, local: Path) -> None:

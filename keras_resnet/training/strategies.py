@@ -158,7 +158,16 @@ def place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
-    resolver = strategy.cluster_resolver
+    return place_in(strategy.cluster_resolver)
+
+
+def place_in(resolver: _RESOLVERS.ClusterResolver) -> tuple[int, int]:
+    """As `place`, of the workers that a `cluster_resolver` knows.
+
+    Example:
+    >>> place_in(_RESOLVERS.SimpleClusterResolver(tf.train.ClusterSpec({"worker": ["a:1", "b:1"]}), "", "worker", 1))
+    (1, 2)
+    """
     cluster = resolver.cluster_spec().as_dict()
     tasks = [(job, task) for job in ("chief", "worker") for task in range(len(cluster.get(job, ())))]
     return (tasks.index((resolver.task_type, resolver.task_id)), len(tasks)) if tasks else (0, 1)
