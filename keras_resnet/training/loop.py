@@ -249,8 +249,9 @@ def _take_over(config: Config, folder: Path, writes: bool) -> None:
                 f"{folder} has checkpoints of another configuration: go on with that one, or give another run_dir. "
                 f"Received: {'; '.join(differences)}."
             )
-    if writes:
-        file.write_text(config.to_json() + "\n")
+    text = config.to_json() + "\n"
+    if writes and not (file.is_file() and file.read_text() == text):
+        checkpoints.replace_text(file, text)
 
 
 def _make_deterministic() -> None:
