@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from keras_resnet.training import checkpoints
-from keras_resnet.training.callbacks import CSVLog, Diverged, StopOnNaN
+from keras_resnet.training.callbacks import Clock, CSVLog, Diverged
 from keras_resnet.training.loop import segments, train
 
 pytestmark = pytest.mark.lower_house
@@ -34,20 +34,20 @@ class Crash(Exception):
 
 def test_a_run_that_crashed_ends_as_one_that_did_not(config, tmp_path, monkeypatch):
     whole = train(config, tmp_path / "whole", verbose=0)
-    look = StopOnNaN.on_train_batch_end
+    written = set()
+    # In the midst of epochs, and in the validation after the last steps, which must come again.
+    for step, moment, last in ((8, "on_train_batch_end", 5), (16, "on_train_batch_end", 15), (20, "on_test_begin", 15)):
 
-    def crash(self, batch, logs=None):
-        look(self, batch, logs)
-        if self.steps_left == 0:
-            raise Crash
-        self.steps_left -= 1
+        def crash(self, *args, step=step, **kwargs):
+            if self.step == step:
+                raise Crash
 
-    monkeypatch.setattr(StopOnNaN, "on_train_batch_end", crash)
-    for steps in (7, 10):  # the checkpoints of steps 5 and 15 are gone on with
-        monkeypatch.setattr(StopOnNaN, "steps_left", steps, raising=False)
-        with pytest.raises(Crash):
+        with monkeypatch.context() as patched, pytest.raises(Crash):
+            patched.setattr(Clock, moment, crash)
             train(config, tmp_path / "crashed", verbose=0)
-    monkeypatch.setattr(StopOnNaN, "on_train_batch_end", look)
+        assert checkpoints.find(tmp_path / "crashed" / "checkpoints").name == f"step-{last:09}"
+        written.add((tmp_path / "crashed" / "config.json").stat().st_mtime_ns)
+    assert len(written) == 1  # a configuration that lies there is left alone
     crashed = train(config, tmp_path / "crashed", verbose=0)
     for expected, found in zip(whole.get_weights(), crashed.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -141,8 +141,8 @@ class Checkpoints(keras.callbacks.Callback):
         self._metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks, writes, stops. The last step of an epoch is left to the epoch's end, which has more to save."""
-        if self.clock.step % self.steps_per_epoch == 0:
+        """Checks, writes, stops. The last step before a validation is left to `on_epoch_end`: it has more to save."""
+        if batch + 1 == self.params["steps"]:
             return
         is_asked = self.clock.step % self.devices.ask_every == 0 and self._is_asked()
         if is_asked or self.clock.step % self.every == 0:
