@@ -17,6 +17,7 @@ from hypothesis import given, strategies as st
 from keras_resnet.training import checkpoints
 from keras_resnet.training.callbacks import Clock, CSVLog, Diverged
 from keras_resnet.training.loop import segments, train
+from keras_resnet.weights.readers import read
 
 pytestmark = pytest.mark.lower_house
 ROOT = Path(__file__).parents[1]
@@ -71,6 +72,7 @@ def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
     last = checkpoints.find(tmp_path / "run" / "checkpoints")
     with np.load(last / "variables.npz") as arrays:
         assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name.startswith("metrics"))
+    assert all(np.isfinite(array).all() for array in read(checkpoints.network_weights(last)).values())
 
 
 @given(total=st.integers(1, 300), per_epoch=st.integers(1, 40), share=st.floats(0, 1, exclude_max=True))

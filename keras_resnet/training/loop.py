@@ -43,7 +43,7 @@ def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto
 
     Raises:
         Interrupted: after SIGTERM or Ctrl-C, when a checkpoint is written.
-        Diverged: where the loss is no longer a number.
+        Diverged: where the loss or the weights are no longer numbers.
 
     Example:
     >>> train(dataclasses.replace(RECIPES["demo"], epochs=1), "runs/demo")
