@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from keras_resnet.training import checkpoints
-from keras_resnet.training.callbacks import Clock, CSVLog, Diverged
+from keras_resnet.training.callbacks import Clock, CSVLog, Diverged, Interrupted
 from keras_resnet.training.loop import segments, train
 from keras_resnet.weights.readers import read
 
@@ -33,18 +33,29 @@ class Crash(Exception):
     pass
 
 
+def crash():
+    raise Crash
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
 def test_a_run_that_crashed_ends_as_one_that_did_not(config, tmp_path, monkeypatch):
     whole = train(config, tmp_path / "whole", verbose=0)
     written = set()
-    # In the midst of epochs, and in the validation after the last steps, which must come again.
-    for step, moment, last in ((8, "on_train_batch_end", 5), (16, "on_train_batch_end", 15), (20, "on_test_begin", 15)):
+    for step, moment, end, last in (
+        (8, "on_train_batch_end", crash, 5),
+        (16, "on_train_batch_end", crash, 15),
+        (20, "on_test_begin", terminate, 19),  # this validation must come again
+    ):
 
-        def crash(self, *args, step=step, **kwargs):
+        def end_it(self, *args, step=step, end=end, **kwargs):
             if self.step == step:
-                raise Crash
+                end()
 
-        with monkeypatch.context() as patched, pytest.raises(Crash):
-            patched.setattr(Clock, moment, crash)
+        with monkeypatch.context() as patched, pytest.raises((Crash, Interrupted)):
+            patched.setattr(Clock, moment, end_it)
             train(config, tmp_path / "crashed", verbose=0)
         assert checkpoints.find(tmp_path / "crashed" / "checkpoints").name == f"step-{last:09}"
         written.add((tmp_path / "crashed" / "config.json").stat().st_mtime_ns)

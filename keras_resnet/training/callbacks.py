@@ -51,7 +51,7 @@ class Clock(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Writes checkpoints: every so many steps, after each epoch, and when a signal asks the run to end.
+    """Writes checkpoints: every so many steps, around the last of an epoch, and when a signal asks the run to end.
 
     Args:
         root: their folder.
@@ -150,16 +150,17 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Checks, writes, stops. The last step before a validation is left to `on_epoch_end`: it has more to save."""
-        if batch + 1 == self.params["steps"]:
+        left = self.params["steps"] - (batch + 1)
+        if left == 0:
             return
         is_asked = self.clock.step % self.devices.ask_every == 0 and self._is_asked()
-        if is_asked or self.clock.step % self.every == 0:
+        if is_asked or left == 1 or self.clock.step % self.every == 0:
             self.check(logs)
             self.save()
         self._stop_if(is_asked)
 
     def on_test_batch_end(self, batch, logs=None):
-        """Stops. What was trained since the last checkpoint is trained again: validation is not done in halves."""
+        """Stops. The last step is made again, from the checkpoint before it: validation is not done in halves."""
         if batch % self.devices.ask_every == 0:
             self._stop_if(self._is_asked())
 
