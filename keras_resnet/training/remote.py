@@ -40,8 +40,8 @@ def mirrored(run_dir: str | os.PathLike) -> tuple[Path, Callable[[], None]]:
 
 def pull(remote: str, local: Path) -> None:
     """Replaces the local folder by the remote run: its log, configuration and latest checkpoints; or by nothing."""
-    shutil.rmtree(local, ignore_errors=True)
     pointed = _pointed(remote)
+    shutil.rmtree(local, ignore_errors=True)
     if LATEST not in pointed:
         return
     for name in _files(remote):
