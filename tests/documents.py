@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>python|sh)\n(?P<code>.*?)^```$", re.M | re.S)
 _RECIPE = re.compile(
-    r"(?:^|\b(?:do|srun) )(?P<python>\S*python) (?P<recipe>recipes/\S+\.py)(?P<arguments>[^\n#|>&;]*[^\n#|>&; ])", re.M
+    r"(?:^|\b(?:do|srun(?: --\S+)*) )\S*python (?P<recipe>recipes/\S+\.py)(?P<arguments>[^\n#|>&;]*[^\n#|>&; ])", re.M
 )
 _RUN = """
 import json, subprocess, sys

@@ -67,3 +67,9 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(network, tmp_path, monkeypa
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     assert not [*tmp_path.glob("*.part")]
     assert json.loads((folder / "state.json").read_text()) == {"step": 1}
+
+    monkeypatch.setattr(checkpoints, "_sync", full)
+    (tmp_path / "config.json").write_text("the old one")
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.replace_text(tmp_path / "config.json", "the new one")
+    assert (tmp_path / "config.json").read_text() == "the old one"

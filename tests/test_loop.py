@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from keras_resnet.training import checkpoints
-from keras_resnet.training.callbacks import CSVLog, Diverged, StopOnNaN
+from keras_resnet.training.callbacks import Clock, CSVLog, Diverged, Interrupted
 from keras_resnet.training.loop import segments, train
+from keras_resnet.weights.readers import read
 
 pytestmark = pytest.mark.lower_house
 ROOT = Path(__file__).parents[1]
@@ -32,22 +33,33 @@ class Crash(Exception):
     pass
 
 
+def crash():
+    raise Crash
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
 def test_a_run_that_crashed_ends_as_one_that_did_not(config, tmp_path, monkeypatch):
     whole = train(config, tmp_path / "whole", verbose=0)
-    look = StopOnNaN.on_train_batch_end
+    written = set()
+    for step, moment, end, last in (
+        (8, "on_train_batch_end", crash, 5),
+        (16, "on_train_batch_end", crash, 15),
+        (20, "on_test_begin", terminate, 19),  # this validation must come again
+    ):
 
-    def crash(self, batch, logs=None):
-        look(self, batch, logs)
-        if self.steps_left == 0:
-            raise Crash
-        self.steps_left -= 1
+        def end_it(self, *args, step=step, end=end, **kwargs):
+            if self.step == step:
+                end()
 
-    monkeypatch.setattr(StopOnNaN, "on_train_batch_end", crash)
-    for steps in (7, 10):  # the checkpoints of steps 5 and 15 are gone on with
-        monkeypatch.setattr(StopOnNaN, "steps_left", steps, raising=False)
-        with pytest.raises(Crash):
+        with monkeypatch.context() as patched, pytest.raises((Crash, Interrupted)):
+            patched.setattr(Clock, moment, end_it)
             train(config, tmp_path / "crashed", verbose=0)
-    monkeypatch.setattr(StopOnNaN, "on_train_batch_end", look)
+        assert checkpoints.find(tmp_path / "crashed" / "checkpoints").name == f"step-{last:09}"
+        written.add((tmp_path / "crashed" / "config.json").stat().st_mtime_ns)
+    assert len(written) == 1  # a configuration that lies there is left alone
     crashed = train(config, tmp_path / "crashed", verbose=0)
     for expected, found in zip(whole.get_weights(), crashed.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
@@ -71,6 +83,7 @@ def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):
     last = checkpoints.find(tmp_path / "run" / "checkpoints")
     with np.load(last / "variables.npz") as arrays:
         assert all(np.isfinite(arrays[name]).all() for name in arrays.files if name.startswith("metrics"))
+    assert all(np.isfinite(array).all() for array in read(checkpoints.network_weights(last)).values())
 
 
 @given(total=st.integers(1, 300), per_epoch=st.integers(1, 40), share=st.floats(0, 1, exclude_max=True))

@@ -14,6 +14,7 @@ def replace(source, target, overwrite):
 
 
 COPY = tf.io.gfile.copy
+FILES = ["network.safetensors", "state.json"]
 
 
 @pytest.fixture
@@ -26,7 +27,8 @@ def home(tmp_path, monkeypatch):
 def checkpoint(folder, step):
     place = folder / "checkpoints" / f"step-{step:09}"
     place.mkdir(parents=True)
-    (place / "network.safetensors").write_text(f"weights {step}")
+    for name in FILES:
+        (place / name).write_text(f"{name} of {step}")
     (folder / "checkpoints" / "latest").write_text(place.name)
     (folder / "log.csv").write_text(f"step\n{step}\n")
 
@@ -54,19 +56,23 @@ def test_another_machine_finds_the_run_as_it_was_copied_last(home, monkeypatch):
     monkeypatch.setenv("HOME", str(home / "another"))
     other, _ = mirrored(bucket)
     assert other != folder
-    assert names(other) == ["checkpoints/latest", "checkpoints/step-000000003/network.safetensors", "log.csv"]
+    assert names(other) == ["checkpoints/latest", *(f"checkpoints/step-000000003/{name}" for name in FILES), "log.csv"]
     assert (other / "log.csv").read_text() == "step\n3\n"
+    tf.io.gfile.rmtree(bucket)  # somebody wants to begin anew
+    mirrored(bucket)
+    assert names(other) == []
 
 
-def test_a_checkpoint_that_is_half_copied_is_not_pointed_to(home, monkeypatch):
-    bucket = "ram://bucket/half"
+@pytest.mark.parametrize("last", ["state.json", "network.safetensors", "latest"])  # files come in any order
+def test_a_checkpoint_that_is_half_copied_is_not_pointed_to(home, monkeypatch, last):
+    bucket = f"ram://bucket/half/{last}"
     folder, publish = mirrored(bucket)
     checkpoint(folder, 1)
     publish()
     checkpoint(folder, 2)
 
     def broken(source, target, overwrite):
-        if source.endswith("latest"):
+        if source.endswith(last):
             raise OSError("gone")
         replace(source, target, overwrite)
 
@@ -74,9 +80,14 @@ def test_a_checkpoint_that_is_half_copied_is_not_pointed_to(home, monkeypatch):
     with pytest.raises(OSError, match="gone"):
         push(folder, bucket)
     monkeypatch.setattr("tensorflow.io.gfile.copy", replace)
-    other, _ = mirrored(bucket)
-    assert "checkpoints/step-000000001/network.safetensors" in names(other)
-    assert (other / "checkpoints" / "latest").read_text() == "step-000000001"
+    again, publish = mirrored(bucket)
+    assert "checkpoints/step-000000001/network.safetensors" in names(again)
+    assert (again / "checkpoints" / "latest").read_text() == "step-000000001"
+    checkpoint(again, 2)  # the run comes to it again, and what lies there is not taken for it
+    publish()
+    mirrored(bucket)
+    assert names(again / "checkpoints") == ["latest", *(f"step-000000002/{name}" for name in FILES)]
+    assert (again / "checkpoints" / "latest").read_text() == "step-000000002"
 
 
 def test_a_local_folder_is_itself(tmp_path):

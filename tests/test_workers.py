@@ -24,7 +24,7 @@ def test_two_workers_one_of_which_is_killed(tmp_path, capfd):
     assert "worker 1: worker 1 starts at step 0" in error
 
     assert launch_local_workers(2, command) == 0, capfd.readouterr().err
-    assert "worker 0 starts at step 4" in capfd.readouterr().out
+    assert "worker 0 starts at step 5" in capfd.readouterr().out
     assert [path.name for path in folder.glob("written-by-*")] == ["written-by-0"]  # the chief alone
     seen = [np.load(folder / f"seen-by-{worker}.npy") for worker in (0, 1)]
     np.testing.assert_array_equal(np.concatenate(seen, axis=1), np.arange(24).reshape(3, 8))  # each example once

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_resnet.training import checkpoints
 from keras_resnet.training.devices import Devices
@@ -34,7 +35,7 @@ class Interrupted(Exception):
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss or the weights are no longer numbers."""
 
 
 class Clock(keras.callbacks.Callback):
@@ -50,7 +51,7 @@ class Clock(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Writes checkpoints: every so many steps, after each epoch, and when a signal asks the run to end.
+    """Writes checkpoints: every so many steps, around the last of an epoch, and when a signal asks the run to end.
 
     Args:
         root: their folder.
@@ -96,10 +97,13 @@ class Checkpoints(keras.callbacks.Callback):
         self.best = state["best"]
 
     def request_stop(self, signum: int, frame: FrameType | None = None) -> None:
-        """A signal handler: the run ends after the step; a second signal ends it at once."""
-        if self.signum is not None:
+        """A signal handler: the run ends after the step; a second Ctrl-C ends it at once.
+
+        A second SIGTERM does not: Slurm sends it when the first worker has ended, and the chief may be writing.
+        """
+        if self.signum is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signum = signum
+        self.signum = self.signum or signum
 
     def restore(self) -> int:
         """Brings back the latest checkpoint, if there is one; returns the step."""
@@ -119,9 +123,12 @@ class Checkpoints(keras.callbacks.Callback):
         return state["step"]
 
     def save(self, best: bool = False) -> None:
-        """Writes a checkpoint of this moment."""
+        """Writes a checkpoint of this moment; no worker goes on, or ends, before it is written."""
         _sync(self.model)
         self.devices.average_statistics(self.network)
+        # The loss is of the weights before the step. Those after it must not be what each start goes on with.
+        if not all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.network.weights):
+            raise self._diverged("The weights are no longer numbers")
         # All workers read: metrics are sums over them.
         numbers = {
             group: [keras.ops.convert_to_numpy(variable) for variable in variables]
@@ -132,6 +139,7 @@ class Checkpoints(keras.callbacks.Callback):
             state = {**self.facts, "callbacks": states}
             checkpoints.save(self.root, self.clock.step, self.network, numbers, state, best)
             self.after_saving()
+        self.devices.any_worker(False)
 
     def on_epoch_begin(self, epoch, logs=None):
         """After a resume: gives an epoch that was begun its metrics back."""
@@ -141,17 +149,18 @@ class Checkpoints(keras.callbacks.Callback):
         self._metrics = None
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks, writes, stops. The last step of an epoch is left to the epoch's end, which has more to save."""
-        if self.clock.step % self.steps_per_epoch == 0:
+        """Checks, writes, stops. The last step before a validation is left to `on_epoch_end`: it has more to save."""
+        left = self.params["steps"] - (batch + 1)
+        if left == 0:
             return
         is_asked = self.clock.step % self.devices.ask_every == 0 and self._is_asked()
-        if is_asked or self.clock.step % self.every == 0:
+        if is_asked or left == 1 or self.clock.step % self.every == 0:
             self.check(logs)
             self.save()
         self._stop_if(is_asked)
 
     def on_test_batch_end(self, batch, logs=None):
-        """Stops. What was trained since the last checkpoint is trained again: validation is not done in halves."""
+        """Stops. The last step is made again, from the checkpoint before it: validation is not done in halves."""
         if batch % self.devices.ask_every == 0:
             self._stop_if(self._is_asked())
 
@@ -174,15 +183,19 @@ class Checkpoints(keras.callbacks.Callback):
         }
 
     def check(self, logs: Mapping[str, Any] | None) -> None:
-        """Stops the run where the loss is no number: before that is written down."""
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            _sync(self.model)
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            raise Diverged(
-                f"The loss is {loss} at step {self.clock.step}, with a learning rate of {rate:g}. The last good "
-                f"checkpoint: {checkpoints.find(self.root)}. A lower learning_rate or a longer warm-up may help."
-            )
+        """Stops the run where a loss is no number: before that is written down."""
+        for name in ("loss", "val_loss"):
+            loss = float((logs or {}).get(name, 0.0))
+            if not math.isfinite(loss):
+                raise self._diverged(f"The {name} is {loss}")
+
+    def _diverged(self, what: str) -> Diverged:
+        _sync(self.model)
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        return Diverged(
+            f"{what} at step {self.clock.step}, with a learning rate of {rate:g}. The last good checkpoint: "
+            f"{checkpoints.find(self.root)}. A lower learning_rate or a longer warm-up may help."
+        )
 
     def _is_asked(self) -> bool:
         return self.devices.any_worker(self.signum is not None)

@@ -76,7 +76,7 @@ def save(
     part.replace(folder)
     _sync(root)
     for pointer in (LATEST, BEST) if best else (LATEST,):
-        _point(root / pointer, folder.name)
+        replace_text(root / pointer, folder.name + "\n")
     _delete_others(root, keep)
     return folder
 
@@ -119,6 +119,21 @@ def network_weights(folder: Path) -> Path:
     return folder / _NETWORK
 
 
+def replace_text(file: Path, text: str) -> None:
+    """Writes a small file at once: whoever reads it, and whatever ends this, finds all of the old text or of the new.
+
+    Example:
+    >>> replace_text(Path("note.txt"), "whole")
+    >>> Path("note.txt").read_text()
+    'whole'
+    """
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text)
+    _sync(part)
+    part.replace(file)
+    _sync(file.parent)
+
+
 def _array(variable: Any) -> np.ndarray:
     array = keras.ops.convert_to_numpy(variable)
     return array.astype("float32") if array.dtype.name == "bfloat16" else array  # exact, and NumPy's files know it
@@ -130,14 +145,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _point(pointer: Path, name: str) -> None:
-    part = pointer.with_name(f"{pointer.name}.part")
-    part.write_text(name + "\n")
-    _sync(part)
-    part.replace(pointer)
-    _sync(pointer.parent)
 
 
 def _delete_others(root: Path, keep: int) -> None:

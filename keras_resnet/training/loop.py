@@ -43,7 +43,7 @@ def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto
 
     Raises:
         Interrupted: after SIGTERM or Ctrl-C, when a checkpoint is written.
-        Diverged: where the loss is no longer a number.
+        Diverged: where the loss or the weights are no longer numbers.
 
     Example:
     >>> train(dataclasses.replace(RECIPES["demo"], epochs=1), "runs/demo")
@@ -260,8 +260,9 @@ def _take_over(config: Config, folder: Path, writes: bool) -> None:
                 f"{folder} has checkpoints of another configuration: go on with that one, or give another run_dir. "
                 f"Received: {'; '.join(differences)}."
             )
-    if writes:
-        file.write_text(config.to_json() + "\n")
+    text = config.to_json() + "\n"
+    if writes and not (file.is_file() and file.read_text() == text):
+        checkpoints.replace_text(file, text)
 
 
 def _make_deterministic() -> None:

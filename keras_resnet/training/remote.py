@@ -50,20 +50,17 @@ def local_of(run_dir: str | os.PathLike) -> Path:
 
 
 def pull(remote: str, local: Path) -> None:
-    """Replaces the local folder by the remote run, if there is one: its log, configuration and latest checkpoints."""
-    from tensorflow.io import gfile
-
-    pointers = [name for name in (LATEST, BEST) if gfile.exists(f"{remote}/{_CHECKPOINTS}/{name}")]
-    if LATEST not in pointers:
-        return
+    """Replaces the local folder by the remote run: its log, configuration and latest checkpoints; or by nothing."""
+    pointed = _pointed(remote)
     shutil.rmtree(local, ignore_errors=True)
+    if LATEST not in pointed:
+        return
     for name in _files(remote):
         _copy(f"{remote}/{name}", f"{local}/{name}")
-    for pointer in pointers:
+    for pointer, folder in pointed.items():
         _copy(f"{remote}/{_CHECKPOINTS}/{pointer}", f"{local}/{_CHECKPOINTS}/{pointer}")
-        folder = f"{_CHECKPOINTS}/{(local / _CHECKPOINTS / pointer).read_text().strip()}"
-        for name in _files(f"{remote}/{folder}"):
-            _copy(f"{remote}/{folder}/{name}", f"{local}/{folder}/{name}")
+        for name in _files(f"{remote}/{_CHECKPOINTS}/{folder}"):
+            _copy(f"{remote}/{_CHECKPOINTS}/{folder}/{name}", f"{local}/{_CHECKPOINTS}/{folder}/{name}")
 
 
 def push(local: Path, remote: str) -> None:
@@ -71,20 +68,28 @@ def push(local: Path, remote: str) -> None:
     from tensorflow.io import gfile
 
     theirs = f"{remote}/{_CHECKPOINTS}"
-    known = {name.rstrip("/") for name in gfile.listdir(theirs)} if gfile.exists(theirs) else set()
-    ours = {folder.name: folder for folder in (local / _CHECKPOINTS).glob("step-*[0-9]")}
-    for name in ours.keys() - known:
-        for file in ours[name].iterdir():
+    ours, pointed = local / _CHECKPOINTS, _pointed(str(local))
+    # One that is there and not pointed to may be half of one, from a run that was killed while it copied.
+    for name in {*pointed.values()} - {*_pointed(remote).values()}:
+        for file in (ours / name).iterdir():
             _copy(str(file), f"{theirs}/{name}/{file.name}")
     for file in [*local.rglob("*")]:
         inside = file.relative_to(local)
         if file.is_file() and inside.parts[0] != _CHECKPOINTS:
             _copy(str(file), f"{remote}/{inside.as_posix()}")
-    for pointer in (LATEST, BEST):
-        if (local / _CHECKPOINTS / pointer).exists():
-            _copy(str(local / _CHECKPOINTS / pointer), f"{theirs}/{pointer}")
-    for name in known - ours.keys() - {LATEST, BEST}:
-        gfile.rmtree(f"{theirs}/{name}")
+    for pointer in pointed:
+        _copy(str(ours / pointer), f"{theirs}/{pointer}")
+    for name in [name.rstrip("/") for name in gfile.listdir(theirs)] if pointed else []:
+        if name.startswith("step-") and not (ours / name).exists():
+            gfile.rmtree(f"{theirs}/{name}")
+
+
+def _pointed(run: str) -> dict[str, str]:
+    """The checkpoints of a run, here or elsewhere, that are known to be whole: by what points to them."""
+    from tensorflow.io import gfile
+
+    files = {pointer: f"{run}/{_CHECKPOINTS}/{pointer}" for pointer in (LATEST, BEST)}
+    return {pointer: gfile.GFile(file).read().strip() for pointer, file in files.items() if gfile.exists(file)}
 
 
 def _files(folder: str) -> list[str]:

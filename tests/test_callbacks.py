@@ -1,0 +1,56 @@
+"""Checkpoints as a run's callback: what they refuse to hold, and who waits for them."""
+
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet
+from keras_resnet.training import checkpoints
+from keras_resnet.training.callbacks import Checkpoints, Clock, Diverged
+from keras_resnet.training.devices import Devices
+
+pytestmark = pytest.mark.lower_house
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def saver(tmp_path, events):
+    network = keras_resnet.ResNet20(depths=(1, 1, 1), widths=(16, 16, 16))
+    network.compile("sgd", "sparse_categorical_crossentropy")
+    devices = Devices(any_worker=lambda flag: events.append("all are here") or flag)
+    return Checkpoints(
+        tmp_path, Clock(), network, network, devices, [], 10, after_saving=lambda: events.append("written")
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_last_good_checkpoint_is_good(saver, value):
+    saver.save()
+    saver.check({"loss": 1.0, "val_loss": 2.0})
+    saver.clock.step = 1
+    with pytest.raises(Diverged, match=rf"The val_loss is {value} at step 1, .*checkpoint: .*step-000000000\."):
+        saver.check({"loss": 1.0, "val_loss": value})
+    bias = saver.network.weights[-1]
+    bias.assign(np.where(np.arange(10) == 3, value, keras.ops.convert_to_numpy(bias)))
+    with pytest.raises(Diverged, match=r"The weights are no longer numbers at step 1, .*step-000000000\."):
+        saver.save()  # the step's loss was a number, and its update was none
+    assert checkpoints.find(saver.root).name == "step-000000000"
+
+
+def test_no_worker_ends_before_the_chief_has_written(saver, events):
+    saver.save()
+    assert events == ["written", "all are here"]
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once_and_a_second_sigterm_does_not(saver):
+    saver.request_stop(signal.SIGTERM)
+    saver.request_stop(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        saver.request_stop(signal.SIGINT)
+    assert saver.signum == signal.SIGTERM
