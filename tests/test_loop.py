@@ -1,6 +1,7 @@
 """The loop: interrupted anywhere it goes on to the same end, and it stops with a word where it must."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -64,6 +65,8 @@ def test_a_run_that_crashed_ends_as_one_that_did_not(config, tmp_path, monkeypat
     for expected, found in zip(whole.get_weights(), crashed.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     logs = [CSVLog(tmp_path / run / "log.csv", None).rows() for run in ("whole", "crashed")]
+    result = json.loads((tmp_path / "whole" / "result.json").read_text())
+    assert result["loss"] == pytest.approx(float(logs[0][-1]["val_loss"]), rel=1e-4)
     assert [row["step"] for row in logs[1]] == ["12", "20"]
     for expected, found in zip(*logs, strict=True):
         for name, value in expected.items():
