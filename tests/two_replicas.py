@@ -3,14 +3,19 @@
 Logical devices must be made before TensorFlow starts.
 """
 
+import dataclasses
+import tempfile
 import warnings
+from pathlib import Path
 
 import keras
+import kill_resume
 import numpy as np
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet.training import distribution, strategies
+from keras_resnet.training import distribution, loop, strategies
+from keras_resnet.training.callbacks import CSVLog
 from keras_resnet.training.optimizers import SGD, Lamb
 
 RATE, MOMENTUM, DECAY, BATCH = 0.1, 0.9, 1e-2, 12
@@ -126,6 +131,22 @@ def statistics(net, strategy):
     ]
 
 
+def a_run_goes_on_and_measures_what_it_keeps(two, folder):
+    """On images in the devices' memory, with statistics of each replica's own; the second run also has an average."""
+    config = dataclasses.replace(
+        kill_resume.configuration(folder), strategy="mirrored", batch_size=32, steps=4, checkpoint_steps=2
+    )
+    whole = loop.prepare(config, folder / "whole")
+    assert len(two.experimental_local_results(whole.inputs.front.get_layer("table").pixels.value)) == 2
+    loop.fit(whole, 4, verbose=0)
+    logged = float(CSVLog(folder / "whole" / "log.csv", whole.clock).rows()[-1]["val_loss"])
+    close(logged, whole.model.evaluate(whole.test, steps=whole.test_steps, verbose=0)[0], 1e-5)
+    for until in (2, 4):
+        resumed = loop.prepare(dataclasses.replace(config, ema=0.5), folder / "resumed")
+        loop.fit(resumed, until, verbose=0)
+    close(resumed.network.get_weights(), whole.network.get_weights(), 1e-5)
+
+
 def main():
     warnings.simplefilter("error", UserWarning)  # Keras's, of data that ran out
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -137,6 +158,9 @@ def main():
     assert not strategies.synchronized(one, 1)
     unsynchronised_is_each_by_itself(two)
     synchronised_is_one_device(two, one)
+    strategies.STRATEGIES["mirrored"] = lambda all_reduce, tpu: two
+    with tempfile.TemporaryDirectory() as folder:
+        a_run_goes_on_and_measures_what_it_keeps(two, Path(folder))
 
 
 if __name__ == "__main__":
