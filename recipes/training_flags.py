@@ -65,7 +65,8 @@ def configuration(recipe: str) -> "Config":
     given |= common.settings()
     if "epochs" in given and "steps" not in given:
         given["steps"] = None  # a recipe's own steps give way
-    return dataclasses.replace(RECIPES[recipe], **given)
+    config = dataclasses.replace(RECIPES[recipe], **given)
+    return dataclasses.replace(config, learning_rate=config.highest_rate)  # a number, to be shown and written down
 
 
 def run(config: "Config", train: Callable[["Config", str], Any]) -> int:

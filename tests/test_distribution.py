@@ -12,8 +12,9 @@ import tensorflow as tf
 
 import keras_resnet
 from keras_resnet.training import distribution, strategies
-from keras_resnet.training.config import Config
-from keras_resnet.training.devices import open_devices
+from keras_resnet.training.building import compiled
+from keras_resnet.training.config import RECIPES, Config
+from keras_resnet.training.devices import Devices, open_devices
 
 ALONE = json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
 TWO = SimpleNamespace(num_replicas_in_sync=2, extended=SimpleNamespace())
@@ -53,6 +54,14 @@ def test_what_replicas_cannot_do_is_refused(optimizer, settings, complaint):
     with pytest.raises(ValueError, match=r"mixed_bfloat16 in place of float16. Received: initial_scale"):
         trainer.compile(keras.optimizers.LossScaleOptimizer(optimizer))
     trainer.compile(keras.optimizers.SGD(use_ema=True, nesterov=True, weight_decay=1e-4))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_can_have_replicas(recipe):
+    inputs = keras.Input((3,))
+    network = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    replicated = Devices(wrap=lambda model: distribution.Trainer(model.inputs, model.outputs))
+    compiled(network, None, RECIPES[recipe], replicated)
 
 
 def test_parameter_servers_are_refused():

@@ -111,10 +111,13 @@ def test_momentum_is_caffes(problem, nesterov):
         np.testing.assert_allclose(own, weight, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("decay_all", [False, True])
-def test_lamb_is_the_papers(problem, decay_all):
+@pytest.mark.parametrize(("decay_all", "clip"), [(False, None), (True, None), (False, 0.5)])
+def test_lamb_is_the_papers(problem, decay_all, clip):
     kernel, bias, gradients = problem
-    ours = stepped(Lamb(1.0, weight_decay=0.1, decay_all=decay_all), *problem)
+    ours = stepped(Lamb(1.0, weight_decay=0.1, decay_all=decay_all, global_clipnorm=clip), *problem)
+    if clip:
+        norms = [np.sqrt(sum(np.square(array).sum() for array in pair)) for pair in gradients]
+        gradients = [[array * min(1, clip / norm) for array in pair] for pair, norm in zip(gradients, norms)]
     for own, weight, which, is_decayed in zip(ours, (kernel, bias), (0, 1), (True, decay_all), strict=True):
         mean = square = 0.0
         for count, (rate, gradient) in enumerate(zip(RATES, gradients, strict=True), start=1):

@@ -102,11 +102,13 @@ def test_a_run_leaves_what_there_is_to_know_and_is_fine_tuned(config, photos, tm
 def test_the_recipe_trains_on_a_folder(photos, tmp_path):
     recipe = Path(__file__).parents[1] / "recipes" / "imagenet.py"
     flags = ["--model=ResNet20", "--image_size=32", "--batch_size=8", "--epochs=1", "--strategy=mirrored"]
+    flags.append("--set=learning_rate=None")
     command = [sys.executable, str(recipe), f"--dataset={photos}", f"--run_dir={tmp_path / 'run'}", *flags]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "strategy mirrored: 1 replica on CPU, batch 8 (8 a replica), float32" in result.stdout
     assert "image_size = 32" in result.stdout
+    assert "learning_rate = 0.003125\n" in result.stdout  # 0.1 * 8 / 256
     assert (tmp_path / "run" / "model.keras").exists()
     assert f"python recipes/evaluate.py --model={tmp_path / 'run'}/model.keras --dataset={photos}" in result.stdout
 
@@ -158,6 +160,8 @@ def test_recipes_are_the_papers():
     assert [rate(step) for step in (0, 5 * 156, 30 * 156 - 1, 30 * 156, 80 * 156)] == pytest.approx(
         [0.1, 3.2, 3.2, 0.32, 0.0032]
     )
+    assert dataclasses.replace(goyal, batch_size=1024).rate(100)(10) == 0.4
+    assert dataclasses.replace(goyal, batch_size=1024, learning_rate=1.0).rate(100)(10) == 1.0
     warm = Config(schedule="cosine", warmup=0.1).rate(1000)
     assert warm(0) == 0
     assert warm(50) == pytest.approx(warm(100) / 2)
@@ -179,6 +183,8 @@ def test_a_configuration_survives_json():
         (lambda: Config(image_size=300, low=256), "image_size=300"),
         (lambda: Config(boundaries=(0.5, 0.25)), "0.25"),
         (lambda: Config(warmup=5), "`warmup` is a share"),
+        (lambda: Config(warmup_until_error=0.8), r"above 0, .* Received: warmup_rate=0.0"),
+        (lambda: Config(warmup_until_error=0.8, warmup_rate=0.01, schedule="plateau"), "Received: .*'plateau'"),
         (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),
         (lambda: get_strategy("miror"), "'mirrored'"),
     ],

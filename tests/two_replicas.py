@@ -3,15 +3,20 @@
 Logical devices must be made before TensorFlow starts.
 """
 
+import dataclasses
+import tempfile
 import warnings
+from pathlib import Path
 
 import keras
+import kill_resume
 import numpy as np
 import tensorflow as tf
 
 import keras_resnet
-from keras_resnet.training import distribution, strategies
-from keras_resnet.training.optimizers import SGD
+from keras_resnet.training import distribution, loop, strategies
+from keras_resnet.training.callbacks import CSVLog
+from keras_resnet.training.optimizers import SGD, Lamb
 
 RATE, MOMENTUM, DECAY, BATCH = 0.1, 0.9, 1e-2, 12
 RANDOM = np.random.default_rng(0)
@@ -29,12 +34,19 @@ def network(dtype, sync_batch_norm):
     )
 
 
-def compiled(strategy, dtype, sync_batch_norm, **arguments):
+def sgd():
+    return SGD(RATE, MOMENTUM, weight_decay=DECAY)
+
+
+def clipped_lamb():
+    return Lamb(RATE, weight_decay=DECAY, global_clipnorm=1e-2)
+
+
+def compiled(strategy, dtype, sync_batch_norm, optimizer=sgd, **arguments):
     with strategy.scope():
         net = network(dtype, sync_batch_norm)
         model = distribution.trainable(net, strategy)
-        optimizer = SGD(RATE, MOMENTUM, weight_decay=DECAY)
-        model.compile(optimizer, "sparse_categorical_crossentropy", weighted_metrics=["accuracy"], **arguments)
+        model.compile(optimizer(), "sparse_categorical_crossentropy", weighted_metrics=["accuracy"], **arguments)
     return net, model
 
 
@@ -54,10 +66,10 @@ def close(ours, theirs, tolerance):
 
 
 def synchronised_is_one_device(two, one):
-    """In float64 with the stock layer, three steps at a time, and with batches that two cannot share evenly."""
+    """In float64 with the stock layer, clipped, three steps at a time, and batches that two cannot share evenly."""
     keras.config.set_floatx("float64")
-    net, *theirs = trained(one, "float64", False)
-    own, *ours = trained(two, "float64", True, steps_per_execution=3)
+    net, *theirs = trained(one, "float64", False, optimizer=clipped_lamb)
+    own, *ours = trained(two, "float64", True, optimizer=clipped_lamb, steps_per_execution=3)
     close(own.get_weights(), net.get_weights(), 1e-12)
     close(ours, theirs, 1e-12)
     try:
@@ -119,6 +131,31 @@ def statistics(net, strategy):
     ]
 
 
+def a_run_goes_on_and_measures_what_it_keeps(two, folder):
+    """On images in the devices' memory, with statistics of each replica's own; the second run also has an average."""
+    config = dataclasses.replace(
+        kill_resume.configuration(folder),
+        settings=(("depths", (1,)), ("widths", (16,)), ("drop_path", 0.5)),
+        strategy="mirrored",
+        batch_size=32,
+        steps=4,
+        checkpoint_steps=2,
+    )
+    for file in folder.glob("*.bin"):  # plain colours, of which each replica has other statistics
+        rows = np.fromfile(file, np.uint8).reshape(-1, 3073)
+        rows[:, 1:] = RANDOM.integers(0, 256, (len(rows), 1))
+        rows.tofile(file)
+    whole = loop.prepare(config, folder / "whole")
+    assert len(two.experimental_local_results(whole.inputs.front.get_layer("table").pixels.value)) == 2
+    loop.fit(whole, 4, verbose=0)
+    logged = float(CSVLog(folder / "whole" / "log.csv", whole.clock).rows()[-1]["val_loss"])
+    close(logged, whole.model.evaluate(whole.test, steps=whole.test_steps, verbose=0)[0], 1e-5)
+    for until in (2, 4):
+        resumed = loop.prepare(dataclasses.replace(config, ema=0.5), folder / "resumed")
+        loop.fit(resumed, until, verbose=0)
+    close(resumed.network.get_weights(), whole.network.get_weights(), 1e-5)
+
+
 def main():
     warnings.simplefilter("error", UserWarning)  # Keras's, of data that ran out
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -130,6 +167,9 @@ def main():
     assert not strategies.synchronized(one, 1)
     unsynchronised_is_each_by_itself(two)
     synchronised_is_one_device(two, one)
+    strategies.STRATEGIES["mirrored"] = lambda all_reduce, tpu: two
+    with tempfile.TemporaryDirectory() as folder:
+        a_run_goes_on_and_measures_what_it_keeps(two, Path(folder))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from keras_resnet.weights.assign import layers_with_weights
 
 _OPTIMIZERS = {
     "sgd": lambda config: SGD(
-        config.learning_rate,
+        config.highest_rate,
         config.momentum,
         config.nesterov,
         config.weight_decay,
@@ -22,7 +22,7 @@ _OPTIMIZERS = {
         config.momentum_correction,
     ),
     "lamb": lambda config: Lamb(
-        config.learning_rate, weight_decay=config.weight_decay, decay_all=config.decay_all, global_clipnorm=1.0
+        config.highest_rate, weight_decay=config.weight_decay, decay_all=config.decay_all, global_clipnorm=1.0
     ),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_resnet.architectures import nearest
 from keras_resnet.preprocessing import NAMED as PREPROCESSING
-from keras_resnet.training.schedules import Schedule, cosine, one_cycle, piecewise, warm_up
+from keras_resnet.training.schedules import Schedule, cosine, linearly_scaled, one_cycle, piecewise, warm_up
 
 # What a continued run may have otherwise: where things lie and how often they are written does not change the network.
 _MAY_DIFFER = ("data_dir", "tpu", "checkpoint_steps")
@@ -36,7 +36,7 @@ class Config:
         epochs: how often each example is seen.
         steps: training steps, in place of epochs.
         schedule: `"piecewise"`, `"cosine"`, `"one_cycle"` or `"plateau"`.
-        learning_rate: the first rate of the schedule, or its highest.
+        learning_rate: the first rate of the schedule, or its highest; None: 0.1 for each 256 images of a batch.
         final_rate: the last rate of cosine and one cycle.
         boundaries: where in the run a piecewise schedule divides the rate by 10.
         patience: epochs without progress after which the plateau schedule does.
@@ -84,7 +84,7 @@ class Config:
     epochs: float = 120
     steps: int | None = None
     schedule: str = "piecewise"
-    learning_rate: float = 0.1
+    learning_rate: float | None = 0.1
     final_rate: float = 0.0
     boundaries: tuple[float, ...] = ()
     patience: int = 5
@@ -126,6 +126,16 @@ class Config:
             raise ValueError(f"`boundaries` are increasing shares of the run. Received: {self.boundaries}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` is a share of the run, from 0 to less than 1. Received: {self.warmup}.")
+        if self.warmup_until_error is not None and (self.warmup_rate <= 0 or self.schedule == "plateau"):
+            raise ValueError(
+                "`warmup_until_error` needs a `warmup_rate` above 0, to learn by, and another schedule than plateau. "
+                f"Received: warmup_rate={self.warmup_rate}, schedule={self.schedule!r}."
+            )
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate, also where it goes by the batch."""
+        return linearly_scaled(0.1, self.batch_size) if self.learning_rate is None else self.learning_rate
 
     @property
     def shorter_sides(self) -> tuple[int, int]:
@@ -176,14 +186,14 @@ def _tuples(value: Any) -> Any:
 
 def _piecewise(config: Config, steps: int) -> Schedule:
     boundaries = [math.ceil(round(share * steps, 6)) for share in config.boundaries]
-    return piecewise(boundaries, [config.learning_rate / 10**i for i in range(len(boundaries) + 1)])
+    return piecewise(boundaries, [config.highest_rate / 10**i for i in range(len(boundaries) + 1)])
 
 
 _SCHEDULES = {
     "piecewise": _piecewise,
-    "cosine": lambda config, steps: cosine(steps, config.learning_rate, config.final_rate),
-    "one_cycle": lambda config, steps: one_cycle(steps, config.learning_rate, config.warmup, config.final_rate),
-    "plateau": lambda config, steps: piecewise([], [config.learning_rate]),  # what a callback divides
+    "cosine": lambda config, steps: cosine(steps, config.highest_rate, config.final_rate),
+    "one_cycle": lambda config, steps: one_cycle(steps, config.highest_rate, config.warmup, config.final_rate),
+    "plateau": lambda config, steps: piecewise([], [config.highest_rate]),  # what a callback divides
 }
 STRATEGIES = ("none", "one_device", "mirrored", "multi_worker", "tpu")
 ALL_REDUCE = ("nccl", "hierarchical", "ring")
@@ -224,7 +234,7 @@ RECIPES: dict[str, Config] = {
         preprocessing="torch",
         batch_size=8192,
         epochs=90,
-        learning_rate=3.2,
+        learning_rate=None,
         boundaries=(30 / 90, 60 / 90, 80 / 90),
         warmup=5 / 90,
         warmup_rate=0.1,

@@ -15,16 +15,17 @@ from keras_resnet.training.strategies import place
 
 _TESTED = (3, 15)
 
-_CLIPPING = "Each replica would clip the gradient of its own images, not the batch's: leave it out, or take one device."
 _REFUSED = {
     "jit_compile": "XLA does not compile a step of several replicas: leave it out.",
     "gradient_accumulation_steps": "Gradients are not accumulated on several replicas: take a larger batch.",
-    "clipnorm": _CLIPPING,
-    "global_clipnorm": _CLIPPING,
-    "clipvalue": _CLIPPING,
     # Measured: where one replica's gradient is infinite, the others take the step, and all weights become NaN.
     "initial_scale": "Loss scaling does not skip a bad step on all replicas: take mixed_bfloat16 in place of float16.",
 }
+_CLIPPING = dict.fromkeys(
+    ("clipnorm", "global_clipnorm", "clipvalue"),
+    "Each replica would clip the gradient of its own images, not the batch's: take an optimiser of "
+    "keras_resnet.training.optimizers.",
+)
 
 
 class Trainer(keras.Model):
@@ -37,7 +38,8 @@ class Trainer(keras.Model):
     def compile(self, *args, **kwargs):
         """Keras's `compile`; refuses what several replicas cannot do, or would do otherwise than one device."""
         super().compile(*args, **kwargs)
-        wrong = [f"{words} Received: {setting}." for setting, words in _REFUSED.items() if _has(self, setting)]
+        refused = _REFUSED if getattr(_inner(self.optimizer), "clips_the_whole_batch", False) else _REFUSED | _CLIPPING
+        wrong = [f"{words} Received: {setting}." for setting, words in refused.items() if _has(self, setting)]
         if wrong:
             raise ValueError("\n".join(wrong))
 
@@ -100,9 +102,12 @@ class Trainer(keras.Model):
 
 def _has(model: keras.Model, setting: str) -> bool:
     """Whether the model, its optimiser or one inside it has a setting that is not None or False."""
-    optimizer = model.optimizer
-    owners = (model, optimizer, getattr(optimizer, "inner_optimizer", None))
+    owners = (model, model.optimizer, _inner(model.optimizer))
     return any(getattr(owner, setting, None) not in (None, False) for owner in owners)
+
+
+def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:

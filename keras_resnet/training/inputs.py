@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def in_memory(
     Example:
     >>> x, y = np.zeros((100, 32, 32, 3), np.uint8), np.arange(100) % 10
     >>> inputs = in_memory(x, y, x, y, CIFAR10_CLASSES, RECIPES["cifar-paper"])
-    >>> draws, targets = next(inputs.training(0, 0, 1))
+    >>> draws, targets = next(iter(inputs.training(0, 0, 1)))
     >>> draws.shape, targets.shape, tuple(inputs.front(draws).shape)
     ((128, 4), (128, 10), (128, 32, 32, 3))
     """
@@ -139,10 +139,8 @@ def in_memory(
     straight = np.stack([index, *[np.full_like(index, _PADDING)] * 2, np.zeros_like(index)], axis=1)
     test = _Batches(straight.astype("int32"), targets[test_labels], config.batch_size)
     return Inputs(
-        lambda step, *share: _rows(
-            lambda: _batches(len(images), targets[labels], config.batch_size, config.seed, step), *share
-        ),
-        lambda *share: test if share == (0, 1) else _rows(lambda: map(test.__getitem__, range(len(test))), *share),
+        lambda step, *share: _rows(_RandomBatches(targets[labels], config.batch_size, config.seed, step), *share),
+        lambda *share: _rows(test, *share),
         len(images),
         len(test_images),
         class_names,
@@ -150,37 +148,47 @@ def in_memory(
     )
 
 
-def _batches(
-    count: int, targets: np.ndarray, batch_size: int, seed: int, step: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    @functools.lru_cache(maxsize=2)
-    def epoch(number: int) -> np.ndarray:
-        random = np.random.Generator(np.random.Philox(key=[seed, number]))
-        order = random.permutation(count)
-        corners = random.integers(0, 2 * _PADDING + 1, (count, 2))
-        return np.stack([order, *corners.T, random.integers(0, 2, count)], axis=1).astype("int32")
-
-    while True:
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        draws = np.stack([epoch(int(position) // count)[position % count] for position in positions])
-        yield draws, targets[draws[:, 0]]
-        step += 1
-
-
-def _rows(batches: Callable[[], Iterator[tuple[np.ndarray, ...]]], worker: int, workers: int) -> Any:
+def _rows(batches: keras.utils.PyDataset, worker: int, workers: int) -> Any:
     """A worker's rows of each batch; several workers take a `tf.data.Dataset`."""
     if workers == 1:
-        return batches()
+        return batches
     import tensorflow as tf
 
     def rows():
-        for batch in batches():
+        for batch in batches:
             mine = slice(*(len(batch[0]) * bound // workers for bound in (worker, worker + 1)))
             yield tuple(column[mine] for column in batch)
 
     first = next(rows())
     signature = tuple(tf.TensorSpec(column.shape, column.dtype) for column in first)
     return tf.data.Dataset.from_generator(rows, output_signature=signature).prefetch(1)
+
+
+class _RandomBatches(keras.utils.PyDataset):
+    """From a step on without end: each epoch's examples in an order of its own, with a crop and a side for each.
+
+    Not a generator: in a strategy's scope, `fit` begins with the data twice.
+    """
+
+    num_batches = None
+
+    def __init__(self, targets: np.ndarray, batch_size: int, seed: int, step: int):
+        super().__init__()
+        self._targets, self._batch_size, self._step = targets, batch_size, step
+        self._epoch = functools.lru_cache(maxsize=2)(functools.partial(_epoch, len(targets), seed))
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        first, count = (self._step + number) * self._batch_size, len(self._targets)
+        positions = range(first, first + self._batch_size)
+        draws = np.stack([self._epoch(position // count)[position % count] for position in positions])
+        return draws, self._targets[draws[:, 0]]
+
+
+def _epoch(count: int, seed: int, number: int) -> np.ndarray:
+    random = np.random.Generator(np.random.Philox(key=[seed, number]))
+    order = random.permutation(count)
+    corners = random.integers(0, 2 * _PADDING + 1, (count, 2))
+    return np.stack([order, *corners.T, random.integers(0, 2, count)], axis=1).astype("int32")
 
 
 class _Batches(keras.utils.PyDataset):

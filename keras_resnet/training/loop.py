@@ -130,8 +130,8 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
     devices = open_devices(config)
     _take_over(config, folder, devices.writes)
     keras.utils.set_random_seed(config.seed)
-    inputs = open_inputs(config)
     with devices.scope():
+        inputs = open_inputs(config)  # images that lie on the device lie on each
         network = build_network(config, len(inputs.class_names))
         model = compiled(network, inputs.front, config, devices)
     test = devices.feed(inputs.validation)
@@ -144,6 +144,8 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
     # A move costs a pass over all weights, so not each step; but often enough for a short run.
     average = Average(network, config.ema, every=min(32, max(1, total_steps // 1000))) if config.ema else None
     stateful = [rate, average] if average else [rate]
+    # What is validated, and which of all is the best, are the statistics that a file gets.
+    alike = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: devices.average_statistics(network))
     saver = Checkpoints(
         folder / "checkpoints",
         clock,
@@ -158,7 +160,7 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
     )
     clock.step = saver.restore()
     whole_loss = WholeLoss(_share_of_examples(inputs, config))
-    callbacks = [clock, whole_loss, *stateful, StopOnNaN(saver.check), *_logs(folder, clock, devices), saver]
+    callbacks = [clock, alike, whole_loss, *stateful, StopOnNaN(saver.check), *_logs(folder, clock, devices), saver]
     return Run(config, devices, inputs, network, model, card, clock, saver, average, callbacks, test)
 
 

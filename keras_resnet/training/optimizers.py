@@ -9,11 +9,13 @@ import math
 import keras
 
 
-class _KernelDecay:
-    """What the optimisers share: which variables are decayed, and that Keras's own decay does nothing.
+class _Shared:
+    """What the optimisers share: which variables are decayed, that Keras's own decay does nothing, and what is clipped.
 
     The rule goes by names and needs no `exclude_from_weight_decay`, which Keras does not save.
     """
+
+    clips_the_whole_batch = True
 
     def build(self, variables):
         """Sees to it which variables are decayed: by their names, which a backend's own variables do not have."""
@@ -29,13 +31,22 @@ class _KernelDecay:
     def _apply_weight_decay(self, variables):
         """Nothing: it is in the step already."""
 
+    def _clip_gradients(self, gradients):
+        """On TensorFlow not yet: here a replica has the gradient of its own images only."""
+        return gradients if keras.backend.backend() == "tensorflow" else super()._clip_gradients(gradients)
+
+    def _all_reduce_sum_gradients(self, gradients_and_variables):
+        """Clips the sum over the replicas, the gradient of the whole batch; only TensorFlow's optimisers call this."""
+        gradients, variables = zip(*super()._all_reduce_sum_gradients(gradients_and_variables))
+        return list(zip(super()._clip_gradients(gradients), variables))
+
     def get_config(self):
         """The arguments, for saving."""
         return super().get_config() | {"decay_all": self.decay_all}
 
 
 @keras.saving.register_keras_serializable("keras_resnet")
-class SGD(_KernelDecay, keras.optimizers.SGD):
+class SGD(_Shared, keras.optimizers.SGD):
     """Keras's SGD with coupled weight decay: `weight_decay * w` is added to each decayed variable's gradient.
 
     That is Caffe's and PyTorch's `weight_decay`, and the paper's 1e-4. Keras's own is decoupled, and
@@ -97,7 +108,7 @@ class SGD(_KernelDecay, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable("keras_resnet")
-class Lamb(_KernelDecay, keras.optimizers.Lamb):
+class Lamb(_Shared, keras.optimizers.Lamb):
     """LAMB (You et al. 2019): each kernel's step has the length of the kernel times the rate.
 
     Keras's own leaves the weight decay out of the step whose length is adapted; the paper's algorithm 2 has it inside.
@@ -110,7 +121,7 @@ class Lamb(_KernelDecay, keras.optimizers.Lamb):
         epsilon: is added to the root of the square's.
         weight_decay: the decay.
         decay_all: whether all variables are decayed and adapted.
-        **kwargs: Keras's; timm's recipes have `global_clipnorm=1.0`. Keras clips each replica's own gradients.
+        **kwargs: Keras's; timm's recipes have `global_clipnorm=1.0`, which is of the whole batch's gradient.
 
     Example:
     >>> model = keras_resnet.ResNet20()
