@@ -187,6 +187,7 @@ def test_a_configuration_survives_json():
         (lambda: Config(warmup_until_error=0.8, warmup_rate=0.01, schedule="plateau"), "Received: .*'plateau'"),
         (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),
         (lambda: get_strategy("miror"), "'mirrored'"),
+        (lambda: finetune(Config(weights="a", strategy="multi_worker"), "run", 1, 0.1), "Received: .*'multi_worker'"),
     ],
 )
 def test_bad_settings_are_refused(call, complaint):

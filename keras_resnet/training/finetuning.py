@@ -39,6 +39,8 @@ def finetune(
     """
     if config.weights is None:
         raise ValueError("Fine-tuning begins with weights: a tag or a file. Received: weights=None.")
+    if config.strategy == "multi_worker":  # TensorFlow sets a process's workers up once, and here are two runs
+        raise ValueError("Fine-tuning is done on one machine: take mirrored. Received: strategy='multi_worker'.")
     config = dataclasses.replace(config, preprocessing=preprocessing_name(config))
     head_dir = f"{os.fspath(run_dir)}/head"
     if checkpoints.find(mirrored(run_dir)[0] / "checkpoints") is None:
