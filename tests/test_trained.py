@@ -3,6 +3,7 @@
 Recorded anew by `python tests/test_trained.py`.
 """
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -63,8 +64,11 @@ def test_the_row_the_log_and_the_files_are_of_one_training(row):
     config = json.loads((folder / "config.json").read_text())
     assert (config["model"], config["seed"], config["dataset"]) == (row.network, row.seed, "cifar10")
     assert f"--epochs={config['epochs']:g} " in f"{row.command} "
-    last = (folder / "log.csv").read_text().splitlines()[-1].split(",")
-    assert int(last[0]) == config["epochs"]
+    with (folder / "log.csv").open() as file:
+        last = [*csv.DictReader(file)][-1]
+    assert int(last["epoch"]) == config["epochs"]
+    # Trained in bfloat16, the row's errors are in float32.
+    assert 1 - float(last["val_accuracy"]) == pytest.approx(row.errors / row.images, abs=1e-3)
     report = json.loads((ROOT / "saved_models" / row.network.lower() / "report.json").read_text())
     measured = {file["file"]: file["accuracy"] for file in report["files"] if "accuracy" in file}
     assert measured["the network"] == pytest.approx(1 - row.errors / row.images, abs=1e-9)
