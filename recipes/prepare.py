@@ -38,11 +38,14 @@ def main(_):
                 continue
             raise
         split = source.split.partition("[")[0]
-        if packed.setdefault(split, source.split) != source.split:
+        if packed.get(split) == source.split:  # "validation" and "test" may be one
+            continue
+        if split in packed:
             raise ValueError(
                 "Of each split one part goes into a folder: name another output for the other. "
                 f"Received: {packed[split]}, {source.split}."
             )
+        packed[split] = source.split
         made = prepare.pack(source, _OUTPUT.value, _SIDE.value, _SHARDS.value, _MEAN.value or None, _THREADS.value)
         bad = prepare.bad_images(_OUTPUT.value, split)
         print(f"{split}: {made.num_examples} images of {made.num_classes} classes in {_OUTPUT.value}, complete.")

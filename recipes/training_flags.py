@@ -113,6 +113,7 @@ def _export(folder: Path, formats: tuple[str, ...]) -> None:
 
 
 def _summarise(config: "Config", run_dir: str, seconds: float) -> None:
+    from keras_resnet.data.files import is_remote
     from keras_resnet.training.remote import local_of, push
 
     if config.strategy == "multi_worker":
@@ -124,7 +125,7 @@ def _summarise(config: "Config", run_dir: str, seconds: float) -> None:
     result = json.loads((folder / "result.json").read_text())
     if FLAGS.export:
         _export(folder, tuple(FLAGS.export))
-        if "://" in run_dir:
+        if is_remote(run_dir):
             push(folder, run_dir)
     print(
         f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_resnet.data.files import is_remote
 from keras_resnet.training.checkpoints import BEST, LATEST
 
 _CHECKPOINTS = "checkpoints"
@@ -30,7 +31,7 @@ def mirrored(run_dir: str | os.PathLike) -> tuple[Path, Callable[[], None]]:
     'demo'
     """
     text, folder = os.fspath(run_dir), local_of(run_dir)
-    if "://" not in text:
+    if not is_remote(text):
         return folder, lambda: None
     pull(text, folder)
     return folder, lambda: push(folder, text)
@@ -44,7 +45,7 @@ def local_of(run_dir: str | os.PathLike) -> Path:
     PosixPath('runs/demo')
     """
     text = os.fspath(run_dir)
-    if "://" not in text:
+    if not is_remote(text):
         return Path(run_dir)
     return Path.home() / ".cache" / "keras_resnet" / "runs" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
