@@ -51,7 +51,7 @@ def test_what_replicas_cannot_do_is_refused(optimizer, settings, complaint):
     optimizer = keras.optimizers.SGD(**optimizer)
     with pytest.raises(ValueError, match=complaint):
         trainer.compile(optimizer, **settings)
-    with pytest.raises(ValueError, match=r"mixed_bfloat16 in place of float16. Received: initial_scale"):
+    with pytest.raises(ValueError, match=r"take LossScale .*, or mixed_bfloat16. Received: initial_scale"):
         trainer.compile(keras.optimizers.LossScaleOptimizer(optimizer))
     trainer.compile(keras.optimizers.SGD(use_ema=True, nesterov=True, weight_decay=1e-4))
 

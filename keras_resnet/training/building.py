@@ -8,7 +8,7 @@ from keras_resnet import models
 from keras_resnet.training.config import Config
 from keras_resnet.training.devices import Devices
 from keras_resnet.training.losses import get_loss
-from keras_resnet.training.optimizers import SGD, Lamb
+from keras_resnet.training.optimizers import SGD, Lamb, LossScale
 from keras_resnet.training.schedules import LearningRate, Plateau, WarmUpUntilError
 from keras_resnet.weights.assign import layers_with_weights
 
@@ -66,7 +66,7 @@ def compiled(network: keras.Model, front: keras.Model | None, config: Config, de
     model = devices.wrap(model)
     optimizer = _OPTIMIZERS[config.optimizer](config)
     if config.dtype == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScale(optimizer)
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,

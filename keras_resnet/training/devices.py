@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,7 @@ def _strategy(config: Config) -> Devices:
             f"recipes/analyze.py. Received: precise_statistics={config.precise_statistics}."
         )
     synchronized = strategies.synchronized(strategy, config.batch_size)
+    averaging = functools.lru_cache(maxsize=1)(lambda network: distribution.averaging(network, strategy))
     description = strategies.describe(strategy, config.strategy, config.batch_size, config.dtype)
     return Devices(
         scope=strategy.scope,
@@ -76,7 +78,7 @@ def _strategy(config: Config) -> Devices:
         feed=lambda make: distribution.feed(strategy, config.batch_size, make),
         synchronized=synchronized,
         writes=strategies.is_chief(strategy),
-        average_statistics=lambda network: distribution.average_statistics(network, strategy),
+        average_statistics=lambda network: averaging(network)(),
         any_worker=lambda flag: distribution.any_worker(strategy, flag),
         ask_every=1 if strategies.place(strategy)[1] == 1 else 10,
         same=lambda number: distribution.same(strategy, number),

@@ -18,14 +18,17 @@ _TESTED = (3, 15)
 _REFUSED = {
     "jit_compile": "XLA does not compile a step of several replicas: leave it out.",
     "gradient_accumulation_steps": "Gradients are not accumulated on several replicas: take a larger batch.",
-    # Measured: where one replica's gradient is infinite, the others take the step, and all weights become NaN.
-    "initial_scale": "Loss scaling does not skip a bad step on all replicas: take mixed_bfloat16 in place of float16.",
 }
-_CLIPPING = dict.fromkeys(
+# Of Keras's optimisers. Those of keras_resnet.training.optimizers go by the whole batch's gradient.
+_REFUSED_TO_KERAS = dict.fromkeys(
     ("clipnorm", "global_clipnorm", "clipvalue"),
     "Each replica would clip the gradient of its own images, not the batch's: take an optimiser of "
     "keras_resnet.training.optimizers.",
-)
+) | {
+    # Measured: where one replica's gradient is infinite, the others take the step, and all weights become NaN.
+    "initial_scale": "A bad step would not be skipped on all replicas: take LossScale of "
+    "keras_resnet.training.optimizers, or mixed_bfloat16."
+}
 
 
 class Trainer(keras.Model):
@@ -38,8 +41,13 @@ class Trainer(keras.Model):
     def compile(self, *args, **kwargs):
         """Keras's `compile`; refuses what several replicas cannot do, or would do otherwise than one device."""
         super().compile(*args, **kwargs)
-        refused = _REFUSED if getattr(_inner(self.optimizer), "clips_the_whole_batch", False) else _REFUSED | _CLIPPING
-        wrong = [f"{words} Received: {setting}." for setting, words in refused.items() if _has(self, setting)]
+        optimizer = self.optimizer
+        wrong = [
+            f"{words} Received: {setting}."
+            for owner in dict.fromkeys((self, optimizer, getattr(optimizer, "inner_optimizer", optimizer)))
+            for setting, words in _refused_to(owner).items()
+            if getattr(owner, setting, None) not in (None, False)
+        ]
         if wrong:
             raise ValueError("\n".join(wrong))
 
@@ -100,14 +108,8 @@ class Trainer(keras.Model):
         super()._maybe_symbolic_build(data_batch=data_batch)
 
 
-def _has(model: keras.Model, setting: str) -> bool:
-    """Whether the model, its optimiser or one inside it has a setting that is not None or False."""
-    owners = (model, model.optimizer, _inner(model.optimizer))
-    return any(getattr(owner, setting, None) not in (None, False) for owner in owners)
-
-
-def _inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    return getattr(optimizer, "inner_optimizer", optimizer)
+def _refused_to(owner: keras.Model | keras.optimizers.Optimizer) -> dict[str, str]:
+    return _REFUSED if getattr(owner, "sees_all_replicas", False) else _REFUSED | _REFUSED_TO_KERAS
 
 
 def trainable(model: keras.Model, strategy: tf.distribute.Strategy) -> keras.Model:
@@ -198,28 +200,32 @@ def feed(
     )
 
 
-def average_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Gives all replicas the mean of their moving means and variances, in place.
+def averaging(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[], None]:
+    """What gives all replicas the mean of their moving means and variances, in place; made once, for all calls.
 
-    Each replica moves its own, and a file has the first one's. All workers must call this, not the chief alone.
+    Each replica moves its own, and a file has the first one's. All workers must call it, not the chief alone.
 
     Args:
         model: a model of the strategy's scope; nothing changes where its batch norms are synchronised.
         strategy: the strategy.
 
+    Returns:
+        The function to call.
+
     Example:
-    >>> average_statistics(keras_resnet.ResNet20(), tf.distribute.get_strategy())
+    >>> average = averaging(keras_resnet.ResNet20(), tf.distribute.get_strategy())
+    >>> average()
     """
     statistics = [variable for variable in model.variables if variable.name in ("moving_mean", "moving_variance")]
     if strategy.num_replicas_in_sync == 1 or not statistics:
-        return
+        return lambda: None
 
     def average():
         own = [tf.identity(variable.value) for variable in statistics]
         for variable, mean in zip(statistics, tf.distribute.get_replica_context().all_reduce("MEAN", own)):
             variable.assign(mean)
 
-    tf.function(lambda: strategy.run(average))()
+    return tf.function(lambda: strategy.run(average))
 
 
 def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Optimisers that decay kernels only, as part of the step: the paper's SGD, and LAMB for large batches.
+"""Optimisers that decay kernels only, as part of the step: the paper's SGD, and LAMB for large batches; loss scaling.
 
 Keras's own weight decay is another: it shrinks the variables beside the step. For averages of the weights take
 `keras_resnet.training.averaging`: Keras's `use_ema` overwrites the model at the end of every `fit`.
@@ -15,7 +15,7 @@ class _Shared:
     The rule goes by names and needs no `exclude_from_weight_decay`, which Keras does not save.
     """
 
-    clips_the_whole_batch = True
+    sees_all_replicas = True  # its clipping is of the whole batch's gradient
 
     def build(self, variables):
         """Sees to it which variables are decayed: by their names, which a backend's own variables do not have."""
@@ -161,3 +161,27 @@ class Lamb(_Shared, keras.optimizers.Lamb):
         self.assign(stored, moved)
         count = keras.ops.cast(self.iterations + 1, value.dtype)
         return moved / -keras.ops.expm1(count * math.log(beta))  # 1 - beta ** count, to float32's last digits
+
+
+@keras.saving.register_keras_serializable("keras_resnet")
+class LossScale(keras.optimizers.LossScaleOptimizer):
+    """Keras's loss scaling for float16, which on several replicas skips a step on all of them or on none.
+
+    Keras's own asks one replica whether its gradient is finite; where another one's is not, all weights become NaN.
+
+    Example:
+    >>> model = keras_resnet.ResNet20(dtype="mixed_float16")
+    >>> model.compile(LossScale(SGD(0.1)), "sparse_categorical_crossentropy", auto_scale_loss=False)
+    """
+
+    sees_all_replicas = True
+
+    def check_finite(self, grads):
+        """Whether the gradients are finite, on every replica."""
+        finite = super().check_finite(grads)
+        if keras.backend.backend() != "tensorflow":
+            return finite
+        import tensorflow as tf
+
+        infinite = tf.cast(tf.logical_not(finite), tf.float32)
+        return tf.distribute.get_replica_context().all_reduce("SUM", infinite) == 0
