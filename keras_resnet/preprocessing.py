@@ -60,6 +60,8 @@ NAMED = {
     "torch": Preprocessing(),
     # The paper subtracts the mean and divides by nothing.
     "paper": Preprocessing(std=(1.0, 1.0, 1.0)),
+    # From -1 to 1: timm's V2 networks. Keras's name for it, as the two beside it are.
+    "tf": Preprocessing(mean=(127.5,) * 3, std=(127.5,) * 3),
     # The mean colour of He et al.'s Caffe networks, which keras.applications' weights are: BGR, not scaled.
     "caffe": Preprocessing(channel_order="bgr", mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)),
     # CIFAR-10's own mean and standard deviation.
@@ -89,7 +91,7 @@ def preprocess_input(x: Any, preprocessing: Preprocessing | str = "torch", data_
     Args:
         x: RGB images with values from 0 to 255, of any number type: an array, or a tensor of any backend, of shape
             `(..., height, width, channels)` (`(..., channels, height, width)` if channels come first).
-        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"paper"`, `"caffe"`, `"cifar10"` or
+        preprocessing: a `Preprocessing`, or the name of one: `"torch"`, `"paper"`, `"tf"`, `"caffe"`, `"cifar10"` or
             `"torch_cifar"`.
         data_format: `"channels_last"` or `"channels_first"`; Keras's image data format if None.
 

@@ -2,10 +2,10 @@
 
 A measurement has contenders: names and functions that do some work and return how much of it they did a second (or how
 many seconds it took). They run in turn, A B A B ..., after a warm-up each, so that a machine whose speed drifts slows
-all of them; what is quoted is the median, its spread, and the median of the ratios round by round. There are
+all of them; what is quoted is the medians, and the median and the spread of the ratios round by round. There are
 
   import, build   how long it takes to import the package and to build ResNet-50
-  train, loop     training steps; an epoch with all there is to it, against its bare steps
+  train, loop     training through `fit`; an epoch with all there is to it, against its bare steps
   input           from encoded images to augmented batches
   infer           exported networks: SavedModel and TFLite
   all
@@ -36,11 +36,12 @@ _QUICK = flags.DEFINE_bool("quick", False, "Three rounds of less work: to see th
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted rounds of each contender.", lower_bound=1)
 _ONLY = flags.DEFINE_string("only", "", "Only the measurements whose title has this in it.")
 _PEERS_PYTHON = flags.DEFINE_string("peers_python", None, "Interpreter that has PyTorch, which takes part then.")
-_JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
+_IMAGES = flags.DEFINE_string("images", None, "Folder of JPEGs for `input`, in place of drawn ones.")
+_JSON = flags.DEFINE_string("json", None, "Also write the results to this file, after each measurement.")
 
 
 class Measurement(NamedTuple):
-    """One table: what is measured, in which unit, and who takes part; ratios are to the first contender."""
+    """What is measured, in which unit, and who takes part; the last contender is compared with each of the others."""
 
     title: str
     unit: str
@@ -82,7 +83,7 @@ def build() -> list[Measurement]:
 
 
 def train() -> list[Measurement]:
-    """Images a second of training steps, on one batch that lies in memory."""
+    """Images a second of `fit`, on one batch that lies in memory."""
     import keras
 
     import keras_resnet
@@ -108,22 +109,16 @@ def train() -> list[Measurement]:
     measurements = []
     for dtype in ("float32", "mixed_bfloat16"):
         small = keras_resnet.ResNet20(dtype=dtype)
-        models = {"Keras's batch norm": stock(small), "keras_resnet": small}
-        contenders = {
-            name: _training(model, batch=128, steps=2 if _QUICK.value else 8) for name, model in models.items()
-        }
+        size = {"batch": 128, "steps": 2 if _QUICK.value else 16}
+        contenders = {"Keras's batch norm": _training(stock(small), **size), "keras_resnet": _training(small, **size)}
         measurements.append(Measurement(f"train ResNet-20, batch 128, {dtype}", "images/s", contenders))
     for dtype in ("float32", "mixed_bfloat16"):
-        large = keras_resnet.ResNet50(dtype=dtype)
-        models = {"keras.applications": applications(dtype), "keras_resnet": large}
-        size = {"batch": 8, "steps": 1 if _QUICK.value else 2}
-        contenders = {name: _training(model, **size) for name, model in models.items()}
-        title = f"train ResNet-50 at 224, batch 8, {dtype}"
-        measurements.append(Measurement(title, "images/s", contenders))
+        size = {"batch": 8, "steps": 1 if _QUICK.value else 4}
+        contenders = {"keras.applications": _training(applications(dtype), **size)}
         if _PEERS_PYTHON.value:
-            name, torch = torch_training.contender(_PEERS_PYTHON.value, dtype, **size)
-            pair = {name: torch, "keras_resnet": contenders["keras_resnet"]}
-            measurements.append(Measurement(f"{title}, PyTorch", "images/s", pair))
+            contenders |= [torch_training.contender(_PEERS_PYTHON.value, dtype, **size)]
+        contenders["keras_resnet"] = _training(keras_resnet.ResNet50(dtype=dtype), **size)
+        measurements.append(Measurement(f"train ResNet-50 at 224, batch 8, {dtype}", "images/s", contenders))
     return measurements
 
 
@@ -132,14 +127,14 @@ def _training(model, batch: int, steps: int) -> Callable[[], float]:
     import numpy as np
 
     random = np.random.default_rng(0)
-    images = keras.ops.convert_to_tensor(random.normal(size=(batch, *model.input_shape[1:])).astype("float32"))
-    labels = keras.ops.convert_to_tensor(random.integers(0, model.output_shape[-1], batch))
+    images = random.normal(size=(batch, *model.input_shape[1:])).astype("float32")
+    labels = random.integers(0, model.output_shape[-1], batch)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
 
     def images_a_second() -> float:
+        same_batch = ((images, labels) for _ in range(steps))
         start = time.perf_counter()
-        for _ in range(steps):
-            model.train_on_batch(images, labels)  # returns the loss as a number, so the step has ended
+        model.fit(same_batch, steps_per_epoch=steps, shuffle=False, verbose=0)  # ends with the loss as a number
         return batch * steps / (time.perf_counter() - start)
 
     return images_a_second
@@ -149,7 +144,7 @@ def input_() -> list[Measurement]:
     """Images a second from encoded images to augmented batches."""
     from benchmarks import input_pipelines
 
-    return [Measurement(*row) for row in input_pipelines.measurements(_QUICK.value, _PEERS_PYTHON.value)]
+    return [Measurement(*row) for row in input_pipelines.measurements(_QUICK.value, _PEERS_PYTHON.value, _IMAGES.value)]
 
 
 def loop() -> list[Measurement]:
@@ -169,8 +164,8 @@ def infer() -> list[Measurement]:
 BENCHMARKS = {"import": import_, "build": build, "train": train, "loop": loop, "input": input_, "infer": infer}
 
 
-def measure(measurement: Measurement, rounds: int) -> list[dict]:
-    """Runs the contenders in turn and gives a row for each."""
+def measure(measurement: Measurement, rounds: int) -> dict:
+    """Runs the contenders in turn; the values of each round, and their medians."""
     values = {name: [] for name in measurement.contenders}
     for turn in range(rounds + 1):
         for name, contender in measurement.contenders.items():
@@ -179,28 +174,28 @@ def measure(measurement: Measurement, rounds: int) -> list[dict]:
                 values[name].append(value)
         print(f"\r{measurement.title}: round {turn} of {rounds} ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    first = next(iter(values.values()))
-    return [
-        {
-            "measurement": measurement.title,
-            "contender": name,
-            "unit": measurement.unit,
-            "values": own,
-            "median": statistics.median(own),
-            "min": min(own),
-            "max": max(own),
-            "ratio": statistics.median(mine / theirs for mine, theirs in zip(own, first)),
-        }
-        for name, own in values.items()
+    medians = {name: statistics.median(own) for name, own in values.items()}
+    return {"measurement": measurement.title, "unit": measurement.unit, "medians": medians, "rounds": values}
+
+
+def markdown(results: list[dict]) -> str:
+    """The results as a table: a row for each contender that the last one is compared with."""
+
+    def told(value: float, unit: str) -> str:
+        return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
+
+    lines = [
+        "| measurement | against | median | contender | median | ratio | of rounds |",
+        "|---|---|--:|---|--:|--:|--:|",
     ]
-
-
-def markdown(rows: list[dict]) -> str:
-    """The results as a table."""
-    lines = ["| measurement | contender | median | min - max | ratio |", "|---|---|--:|--:|--:|"]
-    for row in rows:
-        numbers = "{median:.3g} {unit} | {min:.3g} - {max:.3g} | {ratio:.2f}".format(**row)
-        lines.append(f"| {row['measurement']} | {row['contender']} | {numbers} |")
+    for result in results:
+        *others, name = result["rounds"]
+        medians = {each: told(median, result["unit"]) for each, median in result["medians"].items()}
+        for other in others or [None]:
+            ratios = [ours / theirs for ours, theirs in zip(result["rounds"][name], result["rounds"].get(other, ()))]
+            compared = f"{statistics.median(ratios):.2f} | {min(ratios):.2f} - {max(ratios):.2f}" if ratios else "|"
+            cells = result["measurement"], other or "", medians.get(other, ""), name, medians[name], compared
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -235,17 +230,17 @@ def main(arguments: list[str]):
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise app.UsageError(f"Benchmarks are {', '.join(BENCHMARKS)} and all. Received: {' '.join(unknown)}.")
-    rounds = 3 if _QUICK.value else _ROUNDS.value
-    measurements = (measurement for name in names for measurement in BENCHMARKS[name]())
-    rows = [row for each in measurements if _ONLY.value in each.title for row in measure(each, rounds)]
-    about = machine()
-    print(markdown(rows))
+    rounds, about, results = 3 if _QUICK.value else _ROUNDS.value, machine(), []
+    for measurement in (each for name in names for each in BENCHMARKS[name]()):
+        if _ONLY.value in measurement.title:
+            results.append(measure(measurement, rounds))
+            if _JSON.value:
+                Path(_JSON.value).write_text(json.dumps({"machine": about, "results": results}, indent=1) + "\n")
+    print(markdown(results))
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items() if version)
     print(
         f"\n`{about['command']}`, {about['date']}, {about['cpu']}, {about['cores']} cores, {versions}; {rounds} rounds."
     )
-    if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps({"machine": about, "results": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Runs on every backend of Keras; under KERAS_BACKEND=jax TensorFlow need not be installed.
 
   python recipes/cifar10.py --data_dir=cifar-10-python.tar.gz --model=ResNet20
-  python recipes/cifar10.py --model=ResNet110 --set=warmup_until_error=0.8 --set=warmup_rate=0.01
+  python recipes/cifar10.py --recipe=cifar-paper-110
 """
 
 import common

@@ -2,8 +2,11 @@
 
 import ast
 import re
+import shlex
 import sys
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 
 import quiet
 from absl import app, flags, logging
@@ -24,7 +27,7 @@ def define_model_flags() -> None:
 def define_settings_flags() -> None:
     """Defines --preprocessing and --set."""
     flags.DEFINE_string(
-        "preprocessing", None, "What a file of weights takes for an image: torch, caffe, torch_cifar ..."
+        "preprocessing", None, "What a file of weights takes for an image: torch, tf, caffe, torch_cifar ..."
     )
     flags.DEFINE_multi_string("set", [], "For a name: a setting, such as zero_channels=around; can be repeated.")
 
@@ -41,6 +44,16 @@ def settings() -> dict[str, object]:
     if wrong:
         raise ValueError(f"A setting is written key=value. Received: --set={wrong[0]}.")
     return {key: literal(value) for key, _, value in pairs}
+
+
+def serving_commands(served: Path, network: str) -> tuple[str, str]:
+    """What serves the versions of a SavedModel in a folder, and what asks the server."""
+    volume = shlex.quote(f"{served.resolve()}:/models/{network}:ro")
+    image = f"tensorflow/serving:{metadata.version('tensorflow')}"  # a server reads what its own version has written
+    return (
+        f"docker run --rm -p 127.0.0.1:8501:8501 -v {volume} -e MODEL_NAME={network} {image}",
+        f"python recipes/serving/client.py --model={network} PHOTOGRAPH.jpg",
+    )
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

@@ -7,7 +7,6 @@ python recipes/export.py --model=ResNet20 --weights=w.safetensors --preprocessin
 
 import shlex
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import common
@@ -54,7 +53,7 @@ def main(_):
         **sources,
     )
     print(f"\n{markdown(rows)}\n\nEach file was run and answers as the network does. Files and report: {FLAGS.output}")
-    print(next_commands(Path(FLAGS.output).resolve() / "saved_model", card.network.lower()))
+    print(next_commands(Path(FLAGS.output) / "saved_model", card.network.lower()))
 
 
 def next_commands(served: Path, network: str) -> str:
@@ -62,13 +61,9 @@ def next_commands(served: Path, network: str) -> str:
     versions = [int(folder.name) for folder in served.glob("[0-9]*")]
     if not versions:
         return ""
-    folder, volume = shlex.quote(str(served / str(max(versions)))), shlex.quote(f"{served}:/models/{network}:ro")
-    image = f"tensorflow/serving:{metadata.version('tensorflow')}"  # a server reads what its own version has written
-    return (
-        f"Look at it:  saved_model_cli show --dir {folder} --all\n"
-        f"Serve it:    docker run --rm -p 127.0.0.1:8501:8501 -v {volume} -e MODEL_NAME={network} {image}\n"
-        f"Ask it:      python recipes/serving/client.py --model={network} PHOTOGRAPH.jpg"
-    )
+    folder = shlex.quote(str(served / str(max(versions))))
+    serve, ask = common.serving_commands(served, network)
+    return f"Look at it:  saved_model_cli show --dir {folder} --all\nServe it:    {serve}\nAsk it:      {ask}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The flags of the recipes that train: fields of `Config`, and where the run's folder is."""
 
 import dataclasses
+import importlib.util
 import json
 import shlex
 import sys
@@ -24,7 +25,7 @@ def define(recipe: str | None = None) -> None:
         "recipe",
         recipe,
         "Settings to start from, which the other flags override: "
-        "paper, paper-plateau, goyal90, a3, cifar-paper, cifar-fast, finetune or demo.",
+        "paper, paper-plateau, goyal90, a3, cifar-paper, cifar-paper-110, cifar-fast, finetune or demo.",
     )
     flags.DEFINE_string("dataset", None, "Name of an image set, or a folder with a folder for each class.")
     flags.DEFINE_string("data_dir", None, "Where prepared data lies.")
@@ -132,9 +133,11 @@ def _summarise(config: "Config", run_dir: str, seconds: float) -> None:
         f"Everything is in {run_dir}. What can come next:"
     )
     data = f"--dataset={config.dataset}" + (f" --data_dir={config.data_dir}" if config.data_dir else "")
-    for command in (
-        f"evaluate.py --model={folder}/model.keras {data} --split={config.test_split}",
-        f"predict.py --model={folder}/model.keras PHOTOGRAPH.jpg",
-        f"export.py --model={folder}/model.keras --format=saved_model,tflite --output={folder}/export",
-    ):
-        print(f"  python recipes/{command}")
+    commands = [
+        f"python recipes/evaluate.py --model={folder}/model.keras {data} --split={config.test_split}",
+        f"python recipes/predict.py --model={folder}/model.keras PHOTOGRAPH.jpg",
+        f"python recipes/export.py --model={folder}/model.keras --format=saved_model,tflite --output={folder}/export",
+    ]
+    if importlib.util.find_spec("tensorflow"):
+        commands += common.serving_commands(folder / "export" / "saved_model", config.model.lower())
+    print("\n".join(f"  {command}" for command in commands))

@@ -2,25 +2,25 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from keras_resnet.architectures import FAMILIES, NAMED, Architecture, cifar, cost, nearest
+from keras_resnet.architectures import FAMILIES, NAMED, Architecture, cifar, cost, nearest, normalized
 
 pytestmark = pytest.mark.lower_house
 ORACLES = json.loads((Path(__file__).parent / "golden" / "oracles.json").read_text())
+ROWS = {normalized(name): row for name, row in NAMED.items()}
 OPTIONS = {"A": "identity", "B": "projection", "C": "all"}
 
 
 def oracle_rows():
     for name, oracle in ORACLES["imagenet"].items():
-        _, depth, option = re.fullmatch(r"(resnet|plain)(\d+)_?([ABC]?)", name).groups()
-        row = NAMED[f"{'ResNet' if option else 'Plain'}{depth}"]
+        network, _, option = name.partition("_")
+        row = ROWS[network]
         yield name, dataclasses.replace(row, shortcut=OPTIONS[option]) if option else row, oracle
     for name, oracle in ORACLES["cifar10_option_A"].items():
-        yield name, NAMED[name.replace("resnet", "ResNet")], oracle
+        yield name, ROWS[name], oracle
 
 
 @pytest.mark.parametrize(("row", "oracle"), [pytest.param(row, oracle, id=name) for name, row, oracle in oracle_rows()])

@@ -33,7 +33,7 @@ def test_what_is_given_is_not_changed():
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (lambda: preprocess_input(IMAGES, "imagenet"), "torch, paper, caffe"),
+        (lambda: preprocess_input(IMAGES, "imagenet"), "torch, paper, tf, caffe"),
         (lambda: preprocess_input(IMAGES[..., :1]), "3 channels"),
         (lambda: preprocess_input(IMAGES, data_format="NHWC"), "channels_first"),
         (lambda: Preprocessing(interpolation="cubic"), "bicubic"),

@@ -78,13 +78,16 @@ def test_benchmarks_run_in_turn_and_quote_medians():
         import benchmark
         first, second = iter([9, 1, 2, 4]), iter([0, 3, 3, 3])
         both = {"peer": first.__next__, "ours": second.__next__}
-        rows = benchmark.measure(benchmark.Measurement("train", "images/s", both), rounds=3)
-        print(json.dumps(rows))
-        print(benchmark.markdown(rows))
+        result = benchmark.measure(benchmark.Measurement("train", "images/s", both), rounds=3)
+        alone = benchmark.measure(benchmark.Measurement("input", "images/s", {"ours": lambda: 5}), rounds=3)
+        print(json.dumps(result))
+        print(benchmark.markdown([result, alone]))
     """
     told = run("-c", code, str(FOLDER))
-    rows, *table = told.stdout.splitlines()
-    peer, ours = json.loads(rows)
-    assert (peer["values"], peer["median"], peer["ratio"]) == ([1, 2, 4], 2, 1)
-    assert (ours["values"], ours["ratio"]) == ([3, 3, 3], 1.5)
-    assert table[-1] == "| train | ours | 3 images/s | 3 - 3 | 1.50 |"
+    result, *table = told.stdout.splitlines()
+    assert json.loads(result)["rounds"] == {"peer": [1, 2, 4], "ours": [3, 3, 3]}
+    assert json.loads(result)["medians"] == {"peer": 2, "ours": 3}
+    assert table[-2:] == [
+        "| train | peer | 2 images/s | ours | 3 images/s | 1.50 | 0.75 - 3.00 |",
+        "| input |  |  | ours | 5 images/s | | |",
+    ]

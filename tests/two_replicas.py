@@ -134,7 +134,7 @@ def statistics(net, strategy):
 
 
 def an_infinite_gradient_is_skipped_by_all(two, one):
-    """One image that overflows, on either replica: the step is one device's, which is none, and so is the next scale."""
+    """One image that overflows, on either replica: the step is one device's, which is none; so is the scale."""
     images = np.random.default_rng(1).normal(size=(32, 3)).astype("float32")
     images[[8 + 5, 16 + 1]] = np.inf  # the second replica's of the second batch, the first's of the third
     data, ends = tf.data.Dataset.from_tensor_slices((images, np.arange(32) % 2)).batch(8), []
@@ -177,7 +177,7 @@ def a_run_goes_on_and_measures_what_it_keeps(two, folder):
     for until in (2, 5):
         resumed = loop.prepare(dataclasses.replace(config, ema=0.5), folder / "resumed")
         loop.fit(resumed, until, verbose=0)
-    close(resumed.network.get_weights(), whole.network.get_weights(), 1e-5, 1e-6)  # variances of plain colours are large
+    close(resumed.network.get_weights(), whole.network.get_weights(), 1e-5, 1e-6)  # variances of hundreds
 
 
 def main():

@@ -36,17 +36,23 @@ def measurements(quick: bool, peers_python: str | None) -> list[tuple[str, str, 
         times = {name: _times(network, images) for name, network in networks.items()}
         if peers_python:
             name, times_of_torch = torch_inference.contender(peers_python, batch)
-            times[name] = times_of_torch
+            times = {name: times_of_torch} | times
         title = f"infer ResNet-50, batch {batch}"
         if batch > 1:
             rates = {name: _rate(contender, batch, runs) for name, contender in times.items()}
-            tables.append((title, "images/s", rates))
+            tables += _by_dtype(title, "images/s", rates)
         else:
             for percentile in (50, 99):
                 latencies = {name: _latency(contender, percentile, runs) for name, contender in times.items()}
-                tables.append((f"{title}, p{percentile}", "ms", latencies))
+                tables += _by_dtype(f"{title}, p{percentile}", "ms", latencies)
     tables.append(_tflite(model, card, folder, 3 if quick else 20))
     return tables
+
+
+def _by_dtype(title: str, unit: str, contenders: dict[str, Callable[[], float]]) -> list[tuple]:
+    """All that compute in float32 against each other, and all of them against bfloat16."""
+    *theirs, single, half = contenders.items()
+    return [(f"{title}, float32", unit, dict([*theirs, single])), (f"{title}, bfloat16", unit, dict([single, half]))]
 
 
 def _as_if_trained(model: keras.Model) -> keras.Model:
@@ -60,11 +66,11 @@ def _as_if_trained(model: keras.Model) -> keras.Model:
 
 
 def _exported(model: keras.Model, card, folder: Path) -> dict[str, Callable]:
-    """Loaded networks; the first is the one that the others are compared with."""
+    """Loaded networks."""
     applications = _as_if_trained(keras.applications.ResNet50(weights=None))
     applications.export(folder / "applications", verbose=False)
     places = {"keras.applications": (folder / "applications", "serve")}
-    for dtype, name in (("float32", "keras_resnet"), ("bfloat16", "keras_resnet, bfloat16")):
+    for dtype, name in (("float32", "keras_resnet"), ("bfloat16", "keras_resnet in bfloat16")):
         places[name] = (export_saved_model(model, card, folder / dtype, dtype=dtype), "network")
 
     def loaded(path, function):
@@ -76,10 +82,10 @@ def _exported(model: keras.Model, card, folder: Path) -> dict[str, Callable]:
 
 def _tflite(model: keras.Model, card, folder: Path, runs: int) -> tuple[str, str, dict[str, Callable[[], float]]]:
     images, contenders = pictures(card, 16), {}
-    for quantize in ("none", "float16", "dynamic", "int8"):
+    for quantize, name in (("none", "float32"), ("float16", "float16"), ("dynamic", "dynamic"), ("int8", "int8")):
         path = folder / f"{quantize}.tflite"
         export_tflite(model, card, path, quantize, calibration=images)
-        contenders[quantize] = _rate(_times(run_tflite(path, threads=1)[0], images[:1]), 1, runs)
+        contenders[name] = _rate(_times(run_tflite(path, threads=1)[0], images[:1]), 1, runs)
     return "infer ResNet-50, TFLite, one thread", "images/s", contenders
 
 

@@ -21,19 +21,19 @@ BATCH = 64
 THREADS = os.cpu_count() or 1
 
 
-def measurements(quick: bool, peers_python: str | None) -> list[tuple[str, str, dict[str, Callable[[], float]]]]:
-    """Title, unit and contenders of each table."""
-    tables = []
-    photographs = Path(__file__).parents[3] / "shared" / "data" / "photos"
-    with_files = {"1000 generated JPEGs, 500x375": generated(64 if quick else 1000)}
-    if photographs.is_dir():
-        found = [path.read_bytes() for path in sorted(photographs.rglob("*.jpg"))]
-        with_files[f"{len(found)} photographs"] = np.array(found, object)
-    for title, images in with_files.items():
-        title += f", {np.mean([len(image) for image in images]) / 1000:.0f} kB"
-        tables.append((title, "images/s", contenders(images, 4 if quick else 30, peers_python)))
-    tables.append(("CIFAR's stack, from memory", "images/s", {"keras_resnet": cifar(20 if quick else 400)}))
-    return tables
+def measurements(
+    quick: bool, peers_python: str | None, folder: str | None
+) -> list[tuple[str, str, dict[str, Callable[[], float]]]]:
+    """Title, unit and contenders of each table; of the JPEGs in a folder, or of drawn ones."""
+    if folder:
+        images = np.array([path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))], object)
+    else:
+        images = generated(64 if quick else 1000)
+    what = f"{len(images)} {'photographs' if folder else 'drawn JPEGs of 500x375'}"
+    title = f"the paper's input stack, {what}, {np.mean([len(image) for image in images]) / 1000:.0f} kB"
+    running = contenders(images, 4 if quick else 30, peers_python)
+    small = {"keras_resnet": cifar(20 if quick else 400)}
+    return [(title, "images/s", running), ("CIFAR-10's stack, from memory", "images/s", small)]
 
 
 def generated(count: int) -> np.ndarray:
@@ -50,29 +50,29 @@ def generated(count: int) -> np.ndarray:
 
 
 def contenders(images: np.ndarray, batches: int, peers_python: str | None) -> dict[str, Callable[[], float]]:
-    """The paper's stack by several hands; ratios are to decoding the whole image and then resizing it."""
+    """The paper's stack by several hands; the last are ours."""
     source = Source("benchmark", "train", ("all",), Table(images, np.zeros(len(images), np.int64)))
     stack = (augmentation.ScaleJitter(antialias=False), *augmentation.paper_imagenet()[1:])
-    running = {
-        "tf.data, decode whole": whole(source),
-        "keras-cv": keras_cv(source),
-        "decode only": decode_only(source),
-        "keras_resnet": pipeline.training(source, stack, BATCH, seed=0, threads=THREADS),
-        "keras_resnet, scale and crop alone": pipeline.training(source, stack[:2], BATCH, seed=0, threads=THREADS),
-        "keras_resnet, uint8": pipeline.training(
-            source, augmentation.for_device(stack)[0], BATCH, seed=0, threads=THREADS
-        ),
+
+    def ours(stack):
+        return rate(pipeline.training(source, stack, BATCH, seed=0, threads=THREADS), batches)
+
+    others = {
+        "decoding whole, in tf.data": whole,
+        "keras-cv's layers": keras_cv,
+        "decoding whole and no more": decode_only,
     }
-    found = {name: rate(dataset, batches) for name, dataset in running.items()}
+    found = {name: rate(make(source), batches) for name, make in others.items()}
     if peers_python is None:
         print("PyTorch is left out: give --peers_python, an interpreter that has torch and PIL.")
     else:
         folder = Path(tempfile.mkdtemp())
         for number, image in enumerate(images):
             (folder / f"{number:05}.jpg").write_bytes(image)
-        name, contender = torch_input.contender(peers_python, folder, THREADS, batches)
-        found[name] = contender
-    return found
+        found |= [torch_input.contender(peers_python, folder, THREADS, batches)]
+    found["its scaling and cropping alone"] = ours(stack[:2])
+    found["it with the mean left to the device"] = ours(augmentation.for_device(stack)[0])
+    return found | {"keras_resnet": ours(stack)}
 
 
 def rate(dataset: tf.data.Dataset, batches: int) -> Callable[[], float]:

@@ -19,7 +19,7 @@ def contender(python: str, batch: int) -> tuple[str, Callable[[int], list[float]
     from benchmarks.torch_training import start
 
     version, ask = start([python, __file__, str(batch)])
-    return f"PyTorch {version}, channels last", lambda runs: json.loads(ask(runs))
+    return f"PyTorch {version}, eager, channels last", lambda runs: json.loads(ask(runs))
 
 
 def main() -> None:

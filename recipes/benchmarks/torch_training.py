@@ -20,14 +20,14 @@ def contender(python: str, dtype: str, batch: int, steps: int) -> tuple[str, Cal
         steps: steps of a call.
     """
     version, ask = start([python, __file__, f"--dtype={dtype}", f"--batch={batch}"])
-    return f"PyTorch {version}, channels last", lambda: float(ask(steps))
+    return f"PyTorch {version}, eager, channels last", lambda: float(ask(steps))
 
 
 def start(command: list[str]) -> tuple[str, Callable[[object], str]]:
     """Starts a process that answers a line with a line; its first line is PyTorch's version."""
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        version = process.stdout.readline().strip()
+        version = process.stdout.readline().partition("+")[0].strip()
     except OSError:
         version = ""
     if not version:
