@@ -11,12 +11,16 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *(page for folder in ("docs/*.md", "saved_models/*/README.md") for page in sorted(ROOT.glob(folder))),
+]
 _FENCE = re.compile(r"^(?:<!-- (?P<note>.*?) -->\n)?```(?P<language>python|sh)\n(?P<code>.*?)^```$", re.M | re.S)
 _RECIPE = re.compile(
     r"(?:^|\b(?:do|srun(?: --\S+)*) )\S*python (?P<recipe>recipes/\S+\.py)(?P<arguments>[^\n#|>&;]*[^\n#|>&; ])", re.M
@@ -60,7 +64,7 @@ def blocks(page: Path) -> list[Block]:
         if match["language"] == "sh":
             code = re.sub(r" *\\\n *", " ", code)
         code = _RECIPE.sub(rf"\g<0> {note.partition('with: ')[2]}", code)
-        where = f"{page.name}:{text.count(chr(10), 0, match.start('code')) + 1}"
+        where = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, match.start('code')) + 1}"
         found.append(Block(where, match["language"], code, note.startswith("slow"), not note.startswith("not run: ")))
     return found
 
@@ -68,7 +72,7 @@ def blocks(page: Path) -> list[Block]:
 def commands_in_a_line(page: Path) -> list[Block]:
     """The recipes' commands between backticks, which are not run."""
     found = re.findall(r"`(python recipes/(?![^`]*--help)[^`]+)`", page.read_text("utf-8"))
-    return [Block(page.name, "sh", code, slow=False, run=False) for code in found]
+    return [Block(str(page.relative_to(ROOT)), "sh", code, slow=False, run=False) for code in found]
 
 
 def run(page: Path, folder: Path, slow: bool) -> None:
@@ -98,7 +102,7 @@ def parse_flags(found: list[Block]) -> None:
 
 
 def stage(folder: Path) -> Path:
-    """Makes a folder of what the pages speak of: the recipes, photographs in folders, a trained network."""
+    """Makes a folder of what the pages speak of: the recipes, photographs in folders, CIFAR-10, a trained network."""
     import numpy as np
     import tensorflow as tf
 
@@ -116,6 +120,11 @@ def stage(folder: Path) -> Path:
             pixels = random.integers(0, 256, (4, 5, 3)).repeat(20, 0).repeat(20, 1).astype("uint8")
             (folder / "photos" / name / f"{number}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
     (folder / "photo.jpg").write_bytes((folder / "photos" / "star" / "0.jpg").read_bytes())
+    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
+        for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:
+            (folder / name).write_bytes(random.integers(0, 10, (30, 3073), np.uint8).tobytes())
+            archive.add(folder / name, name)
+            (folder / name).unlink()
     (folder / "runs" / "mine").mkdir(parents=True)
     card = Card(network="ResNet20", preprocessing=NAMED["cifar10"], class_names=classes)
     save_model(keras_resnet.ResNet20(classes=len(classes)), folder / "runs" / "mine" / "model.keras", card)

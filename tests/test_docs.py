@@ -11,7 +11,7 @@ from keras_resnet.__main__ import table
 from keras_resnet.architectures import NAMED, cost
 from keras_resnet.weights.catalog import TRAINED
 
-each_page = pytest.mark.parametrize("page", documents.PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", documents.PAGES, ids=lambda page: str(page.relative_to(documents.ROOT)))
 README = documents.ROOT.joinpath("README.md").read_text("utf-8")
 
 
