@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import keras
+import kill_resume
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -143,6 +144,21 @@ def test_the_main_job_learns_the_demo_set(tmp_path):
     result = recipe("--strategy=mirrored", f"--run_dir={tmp_path / 'run'}", **here)
     assert result.returncode == 0, result.stderr[-3000:]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["accuracy"] >= 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_makes_steps(name, photos, tmp_path):
+    """With all of its settings, but few and small images and a shallow network."""
+    config = RECIPES[name]
+    small = {"image_size": 32, "low": None, "high": None, "batch_size": 8, "steps": 9, "test_split": "test"}
+    shallow = (*config.settings, ("depths", (1,)), ("widths", (16,)))
+    data = kill_resume.configuration(tmp_path).dataset if config.augmentation == "cifar" else str(photos)
+    train(dataclasses.replace(config, **small, settings=shallow, dataset=data), tmp_path / "run", verbose=0)
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    assert rows[-1]["step"] == "9"
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
 
 
 def test_recipes_are_the_papers():
