@@ -36,6 +36,7 @@ def cost(arguments):
         rows.append((name, *analysis.cost(model, FLAGS.image_size)))
         print("{}: {:,} parameters, {:,} moving statistics, {:,} multiply-adds".format(*rows[-1]))
     if FLAGS.output:
+        print(f"Written: {FLAGS.output}")
         analysis.write_rows(FLAGS.output, ("network", "parameters", "statistics", "multiply_adds"), rows)
 
 
@@ -112,6 +113,11 @@ def batches(preprocessing):
 
     source = open_source(FLAGS.dataset, FLAGS.split, data_dir=FLAGS.data_dir)
     count = min(FLAGS.batches, source.num_examples // FLAGS.batch_size)
+    if not count:
+        raise ValueError(
+            "There are fewer images than a batch has: take a smaller --batch_size. "
+            f"Received: {source.num_examples} images in {source.split}, --batch_size={FLAGS.batch_size}."
+        )
     dataset = pipeline.evaluation(source, augmentation.evaluation(preprocessing), FLAGS.batch_size)
     return dataset.take(count).map(lambda images, labels, weights: images)
 
@@ -127,4 +133,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run(main, takes_arguments=True)

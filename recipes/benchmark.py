@@ -244,4 +244,4 @@ def main(arguments: list[str]):
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run(main, takes_arguments=True)

@@ -56,14 +56,21 @@ def serving_commands(served: Path, network: str) -> tuple[str, str]:
     )
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-    """Runs a recipe; what a user has got wrong is told in one line, without a traceback (`--verbosity=1` has it)."""
+def run(main: Callable[[list[str]], int | None], takes_arguments: bool = False) -> None:
+    """Runs a recipe; what a user has got wrong is told in one line, without a traceback (`--verbosity=1` has it).
+
+    Args:
+        main: what it does.
+        takes_arguments: whether there may be others than flags.
+    """
 
     def guarded(arguments):
         debugging = FLAGS.verbosity > 0
         if not debugging:
             logging.set_verbosity(logging.WARNING)
         try:
+            if len(arguments) > 1 and not takes_arguments:
+                raise ValueError(f"There are only flags here: --NAME=VALUE. Received: {' '.join(arguments[1:])}")
             with quiet.without_chatter():
                 return main(arguments)
         except Exception as error:

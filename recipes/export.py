@@ -1,8 +1,7 @@
 """Exports a trained network: a SavedModel that takes JPEG bytes, TFLite files for phones, ONNX; and reports on them.
 
 python recipes/export.py --model=runs/mine/model.keras --output=exported
-python recipes/export.py --model=ResNet20 --weights=w.safetensors --preprocessing=cifar10 --output=exported \
-    --quantize=none,float16,dynamic,int8 --dataset=cifar10 --data_dir=$HOME/tensorflow_datasets
+python recipes/export.py --model=ResNet20 --weights=cifar10 --output=exported --quantize=none,int8 --dataset=cifar10
 """
 
 import shlex

@@ -14,7 +14,9 @@ from absl import flags
 
 training_flags.define("finetune")
 flags.adopt_module_key_flags(training_flags)  # so that --help shows them
-flags.DEFINE_float("head_epochs", 3, "Epochs of the first run, which trains the classifier alone.", lower_bound=0)
+flags.DEFINE_float(
+    "head_epochs", 3, "Epochs of the first run, which trains the classifier alone; 0: none.", lower_bound=0
+)
 flags.DEFINE_float("head_learning_rate", 0.1, "Its highest rate; --learning_rate is the second's.")
 flags.mark_flags_as_required(["dataset", "weights"])
 FLAGS = flags.FLAGS
@@ -28,7 +30,9 @@ def main(_):
         return finetune(config, run_dir, FLAGS.head_epochs, FLAGS.head_learning_rate)
 
     config = training_flags.configuration(FLAGS.recipe)
-    return training_flags.run(dataclasses.replace(config, preprocessing=preprocessing_name(config)), train)
+    return training_flags.run(
+        dataclasses.replace(config, preprocessing=preprocessing_name(config, FLAGS.run_dir)), train
+    )
 
 
 if __name__ == "__main__":

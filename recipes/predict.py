@@ -35,7 +35,8 @@ def main(arguments):
     if FLAGS.explain and classifier.model is None:
         raise ValueError(f"--explain needs a network's layers: a .keras file or a name. Received: {FLAGS.model}.")
     failed = False
-    for number, path in enumerate(tqdm(paths, unit=" pictures", disable=sys.stdout.isatty() or len(paths) < 20)):
+    is_hidden = sys.stdout.isatty() or not sys.stderr.isatty() or len(paths) < 20  # beside what is written to a file
+    for number, path in enumerate(tqdm(paths, unit=" pictures", disable=is_hidden)):
         try:
             encoded = path.read_bytes()
             scores = classify_image(classifier, encoded)
@@ -90,4 +91,4 @@ def explain(classifier, encoded: bytes, best: tuple[str, str, float], path: Path
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run(main, takes_arguments=True)

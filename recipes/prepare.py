@@ -4,7 +4,7 @@ The shorter side becomes at most 480 pixels, the most that the paper's recipe ne
 are copied as they are. If it is cut off, the same command goes on where it was. The mean image is computed too.
 
   python recipes/prepare.py --dataset=photos/ --output=packed/
-  python recipes/prepare.py --dataset=imagenet2012 --output=/data/imagenet480 && \
+  python recipes/prepare.py --dataset=imagenet2012 --output=/data/imagenet480
   python recipes/imagenet.py --dataset=/data/imagenet480
 """
 

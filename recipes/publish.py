@@ -1,7 +1,6 @@
 """Makes of finished CIFAR-10 runs what this project ships: weights, logs, exported files, model cards.
 
-  python recipes/publish.py runs/ResNet20 runs/Plain20 --data_dir=$HOME/tensorflow_datasets --hours=1.2,1.1 \
-      --commit=abc1234
+  python recipes/publish.py runs/ResNet20 runs/Plain20 --hours=1.2,1.1 --commit=abc1234
 
 Of each network NAME come keras_resnet/weights/cifar10/NAME.safetensors, results/cifar10/NAME/ and saved_models/name/.
 It prints the rows for TRAINED in keras_resnet/weights/catalog.py; run it once more when they are there, for the cards.
@@ -187,4 +186,4 @@ def write_served() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    common.run(main, takes_arguments=True)

@@ -19,8 +19,8 @@ CHATTER = re.compile(
     rb"|.* Unable to register cu\w+ factory"  # TensorFlow 2.20 with CUDA registers its libraries twice
     rb"|.* computation placer already registered"
     rb"|.* Input of \w+::Dataset will not be optimized"  # batches that Python makes
-    rb"|.* Local rendezvous is aborting with status: (CANCELLED|OUT_OF_RANGE)"  # their end
-    rb"|\t \[\[\{\{node MultiDeviceIterator"
+    rb"|.* Local rendezvous is aborting with status: (CANCELLED|OUT_OF_RANGE|INVALID_ARGUMENT)"  # a bad image
+    rb"|\t \[\[\{\{"  # where in a graph that was
     rb"|fully_quantize: |.* Ignored (output_format|drop_control)|.* Skipping runtime version"  # TFLite's converter
 )
 

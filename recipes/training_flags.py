@@ -64,6 +64,8 @@ def configuration(recipe: str) -> "Config":
         known = ", ".join(sorted(fields))
         raise ValueError(f"--set takes NAME=VALUE with a name of {known}. Received: {min(unknown)!r}.")
     given |= common.settings()
+    if "image_size" in given and RECIPES[recipe].augmentation != "cifar":
+        given = {"low": None, "high": None} | given  # a recipe's own are for its size
     if "epochs" in given and "steps" not in given:
         given["steps"] = None  # a recipe's own steps give way
     config = dataclasses.replace(RECIPES[recipe], **given)
@@ -76,6 +78,12 @@ def run(config: "Config", train: Callable[["Config", str], Any]) -> int:
     run_dir = FLAGS.run_dir or f"runs/{name}"
     if FLAGS.launch_local_workers:
         return _launch(FLAGS.launch_local_workers, run_dir)
+    if config.strategy == "multi_worker" and not FLAGS.run_dir:
+        raise ValueError("The workers must agree on the run's folder: give --run_dir. Received: no --run_dir.")
+    if FLAGS.export:
+        from keras_resnet.export.run import check_formats
+
+        check_formats(FLAGS.export)  # before days of training
     for field in dataclasses.fields(config):
         print(f"  {field.name} = {getattr(config, field.name)!r}")
     print(f"  run_dir = {run_dir}")
@@ -86,7 +94,8 @@ def run(config: "Config", train: Callable[["Config", str], Any]) -> int:
     try:
         train(config, run_dir)
     except Interrupted as stop:
-        print(f"\n{stop} The same command with --run_dir={run_dir} goes on from there.")
+        goes_on = "goes on from there" if stop.folder else "begins again"
+        print(f"\n{stop} The same command with {shlex.quote(f'--run_dir={run_dir}')} {goes_on}.")
         return 128 + stop.signum
     except (Diverged, RuntimeError) as error:
         if FLAGS.verbosity > 0:
@@ -132,12 +141,14 @@ def _summarise(config: "Config", run_dir: str, seconds: float) -> None:
         f"Top-1 {result['accuracy']:.2%} on {result['examples']} test images, after {seconds:.0f} s. "
         f"Everything is in {run_dir}. What can come next:"
     )
-    data = f"--dataset={config.dataset}" + (f" --data_dir={config.data_dir}" if config.data_dir else "")
+    model, exported = shlex.quote(f"--model={folder}/model.keras"), folder / "export"
+    data = [f"--dataset={config.dataset}", *([f"--data_dir={config.data_dir}"] if config.data_dir else [])]
+    formats = "saved_model" + ",tflite" * (importlib.util.find_spec("ai_edge_litert") is not None)
     commands = [
-        f"python recipes/evaluate.py --model={folder}/model.keras {data} --split={config.test_split}",
-        f"python recipes/predict.py --model={folder}/model.keras PHOTOGRAPH.jpg",
-        f"python recipes/export.py --model={folder}/model.keras --format=saved_model,tflite --output={folder}/export",
+        f"python recipes/evaluate.py {model} {shlex.join([*data, f'--split={config.test_split}'])}",
+        f"python recipes/predict.py {model} PHOTOGRAPH.jpg",
+        f"python recipes/export.py {model} --format={formats} {shlex.quote(f'--output={exported}')}",
     ]
     if importlib.util.find_spec("tensorflow"):
-        commands += common.serving_commands(folder / "export" / "saved_model", config.model.lower())
+        commands += common.serving_commands(exported / "saved_model", config.model.lower())
     print("\n".join(f"  {command}" for command in commands))

@@ -79,8 +79,10 @@ def outcome(run_dir: Path) -> dict[str, bytes]:
     """Every number that a finished run leaves."""
     last = checkpoints.find(run_dir / "checkpoints")
     assert last is not None and last.name == f"step-{STEPS:09}", f"The last checkpoint is {last}."
+    best = checkpoints.find(run_dir / "checkpoints", checkpoints.BEST)
     arrays = np.load(last / "variables.npz")
     return {
+        "best": best.name.encode(),
         "weights": checkpoints.network_weights(last).read_bytes(),
         "log": (run_dir / "log.csv").read_bytes(),
         "state": (last / "state.json").read_bytes(),

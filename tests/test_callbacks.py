@@ -8,7 +8,7 @@ import pytest
 
 import keras_resnet
 from keras_resnet.training import checkpoints
-from keras_resnet.training.callbacks import Checkpoints, Clock, Diverged
+from keras_resnet.training.callbacks import Checkpoints, Clock, Diverged, StopOnNaN
 from keras_resnet.training.devices import Devices
 
 pytestmark = pytest.mark.lower_house
@@ -41,6 +41,29 @@ def test_the_last_good_checkpoint_is_good(saver, value):
     with pytest.raises(Diverged, match=r"The weights are no longer numbers at step 1, .*step-000000000\."):
         saver.save()  # the step's loss was a number, and its update was none
     assert checkpoints.find(saver.root).name == "step-000000000"
+
+
+def test_the_step_at_which_a_loss_was_no_number_is_told(saver):
+    stop, clock = StopOnNaN(saver.check, saver.clock), saver.clock
+    for batch in range(10):
+        clock.step += 1
+        stop.on_train_batch_end(batch, {"loss": np.nan if batch >= 3 else 1.0})
+    clock.step += 1
+    with pytest.raises(Diverged, match="The loss is nan at step 4, "):
+        stop.on_train_batch_end(10, {"loss": np.nan})
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with(saver):
+    saver.facts = {"card": {"class_names": ["lying", "standing"]}, "num_examples": 8}
+    saver.save()
+    assert saver.restore() == 0
+    saver.facts = {"card": {"class_names": ["lying", "upright"]}, "num_examples": 9}
+    complaint = r"Received: card.class_names.1: 'standing' -> 'upright'; num_examples: 8 -> 9"
+    with pytest.raises(ValueError, match=complaint):
+        saver.restore()
+    saver.facts = {"card": {"class_names": ["lying"]}, "num_examples": 8}
+    with pytest.raises(ValueError, match="The data is not that of"):
+        saver.restore()
 
 
 def test_no_worker_ends_before_the_chief_has_written(saver, events):

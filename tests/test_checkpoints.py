@@ -26,7 +26,8 @@ def test_what_is_restored_is_what_was_saved(network, tmp_path):
     folder = checkpoints.save(tmp_path, 7, network, variables(1), {"callbacks": {"Rate": {"step": 7}}})
     assert checkpoints.find(tmp_path) == folder
     other, values = keras_resnet.ResNet20(depths=(1, 1, 1), widths=(16, 16, 16)), variables(2)
-    assert checkpoints.restore(folder, other, values) == {"step": 7, "callbacks": {"Rate": {"step": 7}}}
+    checkpoints.restore(folder, other, values)
+    assert checkpoints.read_state(folder) == {"step": 7, "callbacks": {"Rate": {"step": 7}}}
     for own, restored in zip(network.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(own, restored)
     np.testing.assert_array_equal(
@@ -53,6 +54,27 @@ def test_the_last_two_and_the_best_are_kept(network, tmp_path):
     assert checkpoints.find(tmp_path, checkpoints.BEST).name == "step-000000002"
 
 
+def test_a_kill_between_the_pointers_leaves_the_best(network, tmp_path, monkeypatch):
+    checkpoints.save(tmp_path, 1, network, {}, {}, best=True)
+    replace, written = checkpoints.replace_text, []
+
+    def die_at_the_second(file, text):
+        if written:
+            raise KeyboardInterrupt
+        written.append(file.name)
+        replace(file, text)
+
+    monkeypatch.setattr(checkpoints, "replace_text", die_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, 2, network, {}, {}, best=True)
+    assert checkpoints.find(tmp_path).name == "step-000000001"
+    assert checkpoints.find(tmp_path, checkpoints.BEST).name == "step-000000002"  # of which the run will know again
+    monkeypatch.undo()
+    for step in (2, 3, 4):
+        checkpoints.save(tmp_path, step, network, {}, {}, best=step == 2)
+    assert checkpoints.find(tmp_path, checkpoints.BEST).name == "step-000000002"
+
+
 def test_a_full_disk_leaves_the_checkpoint_before_it(network, tmp_path, monkeypatch):
     folder = checkpoints.save(tmp_path, 1, network, variables(1), {})
     before = {file: file.read_bytes() for file in folder.iterdir()}
@@ -70,6 +92,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(network, tmp_path, monkeypa
 
     monkeypatch.setattr(checkpoints, "_sync", full)
     (tmp_path / "config.json").write_text("the old one")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"config.json could not be written; what was there is whole: .*No space left"):
         checkpoints.replace_text(tmp_path / "config.json", "the new one")
     assert (tmp_path / "config.json").read_text() == "the old one"

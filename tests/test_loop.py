@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from keras_resnet.training import checkpoints
+from keras_resnet.training import building, checkpoints
 from keras_resnet.training.callbacks import Clock, CSVLog, Diverged, Interrupted
+from keras_resnet.training.config import Config
 from keras_resnet.training.loop import segments, train
 from keras_resnet.weights.readers import read
 
@@ -75,6 +76,36 @@ def test_a_run_that_crashed_ends_as_one_that_did_not(config, tmp_path, monkeypat
     other = dataclasses.replace(config, learning_rate=0.5)
     with pytest.raises(ValueError, match=r"Received: learning_rate: 0\.05 -> 0\.5"):
         train(other, tmp_path / "crashed", verbose=0)
+
+
+def test_a_checkpoint_has_the_average_that_was_measured(config, tmp_path):
+    config = dataclasses.replace(config, ema=0.9, settings=(*config.settings, ("drop_path", 0.0)))
+    whole = train(config, tmp_path / "run", verbose=0)
+    folder = tmp_path / "run" / "checkpoints"
+    rows = CSVLog(tmp_path / "run" / "log.csv", None).rows()
+    best = max(rows, key=lambda row: float(row["val_accuracy"]))
+    assert checkpoints.find(folder, checkpoints.BEST).name == f"step-{int(best['step']):09}"
+    kept = {**config.__dict__, "weights": str(checkpoints.network_weights(checkpoints.find(folder))), "load_head": True}
+    network = building.build_network(Config(**kept), 10)
+    for measured, written in zip(whole.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(measured, written)
+
+    def stop(self, *args, **kwargs):
+        if self.step == 8:
+            crash()
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(Clock, "on_train_batch_end", stop)
+        train(config, tmp_path / "again", verbose=0)
+    again = train(config, tmp_path / "again", verbose=0)
+    for expected, found in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_start_that_fails_leaves_nothing(config, tmp_path):
+    with pytest.raises(ValueError, match="batch_size=500"):
+        train(dataclasses.replace(config, batch_size=500), tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_run(config, tmp_path):

@@ -13,7 +13,7 @@ from keras_resnet.training.config import ALL_REDUCE, AUGMENTATIONS, RECIPES, STR
 
 pytestmark = pytest.mark.lower_house
 FOLDER = Path(__file__).parents[1] / "recipes"
-RECIPE_FILES = [path for path in sorted(FOLDER.rglob("*.py")) if "common.run(main)" in path.read_text()]
+RECIPE_FILES = [path for path in sorted(FOLDER.rglob("*.py")) if "common.run(main" in path.read_text()]
 RECIPE_FILES.append(FOLDER / "serving" / "client.py")
 
 
@@ -41,6 +41,23 @@ def test_help_names_all_that_can_be_chosen():
     ):
         (text,) = re.findall(rf"--{flag}: .*?: ((?:[^.]|\.\w)*)\.\n", told)
         assert re.findall(r"[\w-]+", text.replace(" or ", " ")) == list(names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["photos/"], r"There are only flags here: --NAME=VALUE. Received: photos/"),
+        (["--set=momentum=high"], "`momentum` must be float. Received: 'high'"),
+        (["--learning_rate=-1"], "`learning_rate` must be at least 0. Received: -1"),
+        (["--export=tflight"], r"(`formats` are some of .*'tflight'|No module named 'tensorflow')"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_before_anything_is_done(flags, complaint, tmp_path):
+    told = run(str(FOLDER / "cifar10.py"), *flags, f"--dataset={tmp_path}", f"--run_dir={tmp_path / 'run'}")
+    assert told.returncode == 1
+    assert re.search(complaint, told.stderr)
+    assert "Traceback" not in told.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_start_is_quiet_and_hides_nothing_else(monkeypatch):

@@ -300,7 +300,7 @@ def test_the_command_line_for_people(targets, pictures):
 
 def test_what_the_command_line_refuses(pictures, tmp_path):
     picture = pictures / "b.jpg"
-    assert "no such file" in client("nowhere.jpg", status=1)
+    assert "nowhere.jpg: [Errno 2] No such file" in client("nowhere.jpg", status=1)
     assert "no images" in client(tmp_path, status=1)
     assert "http://HOST:PORT" in client("--target=127.0.0.1:8501", picture, status=1)
     assert "--load_elsewhere" in client("--load", "--target=http://192.0.2.1:8501", picture, status=1)

@@ -150,6 +150,8 @@ def test_what_is_tested_on_is_not_trained_on(data_dir, tmp_path):
         (tmp_path / "cat" / f"{number}.png").write_bytes(b"a")
     assert splits_of(tmp_path) == ["train[:80%]", "train[80%:]"]
     assert splits_of(tmp_path, "train[:50%]", "train[50%:]") == ["train[:50%]", "train[50%:]"]
+    with pytest.raises(splits.NoSuchSplit, match=r"there are \['train'\].*'trian'"):
+        sources.open_test(tmp_path, "trian")
     with pytest.raises(splits.NoSuchSplit, match="leaves out"):
         splits_of(tmp_path, "train[:90%]")
     for name in ("training", "Train"):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,14 @@ def test_a_run_leaves_what_there_is_to_know_and_is_fine_tuned(config, photos, tm
     assert moved == ["predictions/kernel", "predictions/bias"]
     _, card = open_model(str(tmp_path / "tuned" / "model.keras"))
     assert card.class_names == ("horizontal", "vertical")
+    result = (tmp_path / "tuned" / "result.json").read_text()
+    (run / "model.keras").unlink()  # the end, once more, when what it began with is gone and it lies elsewhere
+    shutil.rmtree(tmp_path / "tuned" / "head")
+    (tmp_path / "tuned" / "result.json").unlink()
+    (tmp_path / "tuned").rename(tmp_path / "moved")
+    finetune(tuned, tmp_path / "moved", head_epochs=2, head_learning_rate=0.1, verbose=0)
+    assert (tmp_path / "moved" / "result.json").read_text() == result
+    (tmp_path / "moved").rename(tmp_path / "tuned")
     assert json.loads((tmp_path / "tuned" / "result.json").read_text())["accuracy"] >= 12 / 14
 
 
@@ -124,7 +133,7 @@ def recipe(*flags, **environment):
 def test_where_imagenet_is_not_there(tmp_path):
     """It trains on the demo set; but not in place of data that is said to be there, nor each worker as it likes."""
     here = {"TFDS_DATA_DIR": str(tmp_path / "data"), "TF_CONFIG": "{}"}
-    result = recipe("--strategy=mirrored", "--steps=2", f"--run_dir={tmp_path / 'run'}", **here)
+    result = recipe("--strategy=mirrored", "--steps=2", "--image_size=32", f"--run_dir={tmp_path / 'run'}", **here)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "\nImageNet was not found: " in "\n" + result.stdout
     assert "Trains on 2,000 images (train), tests on 500 (test)." in result.stdout
@@ -144,6 +153,19 @@ def test_the_main_job_learns_the_demo_set(tmp_path):
     result = recipe("--strategy=mirrored", f"--run_dir={tmp_path / 'run'}", **here)
     assert result.returncode == 0, result.stderr[-3000:]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["accuracy"] >= 0.85
+
+
+@pytest.mark.slow
+def test_every_augmentation_can_be_had_to_the_bit(photos, tmp_path):
+    """In processes of their own: what makes TensorFlow deterministic cannot be undone."""
+    small = ["--model=ResNet20", "--image_size=32", "--batch_size=8", "--steps=4", "--deterministic"]
+    ends = []
+    for number in range(2):
+        run = tmp_path / f"run{number}"
+        result = recipe("--recipe=a3", f"--dataset={photos}", f"--run_dir={run}", *small)
+        assert result.returncode == 0, result.stderr[-3000:]
+        ends.append(checkpoints.network_weights(checkpoints.find(run / "checkpoints")).read_bytes())
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.slow
@@ -178,6 +200,7 @@ def test_recipes_are_the_papers():
     )
     assert dataclasses.replace(goyal, batch_size=1024).rate(100)(10) == 0.4
     assert dataclasses.replace(goyal, batch_size=1024, learning_rate=1.0).rate(100)(10) == 1.0
+    assert dataclasses.replace(goyal, batch_size=64).rate(100)(0) == 0.025  # a small batch needs no warming up
     warm = Config(schedule="cosine", warmup=0.1).rate(1000)
     assert warm(0) == 0
     assert warm(50) == pytest.approx(warm(100) / 2)
@@ -185,8 +208,9 @@ def test_recipes_are_the_papers():
 
 
 def test_a_configuration_survives_json():
-    for config in RECIPES.values():
+    for config in (*RECIPES.values(), Config(settings=[["depths", [1, 1]]], boundaries=[0.5])):
         assert Config.from_json(config.to_json()) == config
+        assert not Config.from_json(config.to_json()).differences(config)
     assert RECIPES["demo"].differences(dataclasses.replace(RECIPES["demo"], epochs=5, data_dir="x")) == [
         "epochs: 4 -> 5"
     ]
@@ -199,6 +223,12 @@ def test_a_configuration_survives_json():
         (lambda: Config(image_size=300, low=256), "image_size=300"),
         (lambda: Config(boundaries=(0.5, 0.25)), "0.25"),
         (lambda: Config(warmup=5), "`warmup` is a share"),
+        (lambda: Config(steps=1e5), r"`steps` must be int \| None. Received: 100000.0"),
+        (lambda: Config(checkpoint_steps=0), "at least 1. Received: 0"),
+        (lambda: Config(ema=1.0), "at least 0 and less than 1. Received: 1.0"),
+        (lambda: Config(nesterov=1), "`nesterov` must be bool"),
+        (lambda: Config(dtype="flaot32"), "'float32'"),
+        (lambda: Config(epochs=0), "`epochs` or `steps`"),
         (lambda: Config(warmup_until_error=0.8), r"above 0, .* Received: warmup_rate=0.0"),
         (lambda: Config(warmup_until_error=0.8, warmup_rate=0.01, schedule="plateau"), "Received: .*'plateau'"),
         (lambda: Config(batch_size=64).steps_per_epoch(10), "batch_size=64"),

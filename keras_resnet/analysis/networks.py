@@ -91,7 +91,10 @@ def layer_responses(model: keras.Model, batches: Iterable[Any]) -> dict[str, flo
     for images in batches:
         measure(images)
     if not sums:
-        raise ValueError("There must be a batch of images, and 3x3 convolutions in the model. Received: none.")
+        raise ValueError(
+            "There must be a batch of images, and 3x3 convolutions in the model. "
+            f"Received: {model.name!r}, and no batch, or no such layer."
+        )
     return {name: math.sqrt(max(0.0, square / n - (mean / n) ** 2)) for name, (mean, square, n) in sums.items()}
 
 

@@ -78,7 +78,7 @@ def open_source(
 def open_test(
     name_or_dir: str | os.PathLike, split: str = "validation", data_dir: str | os.PathLike | None = None
 ) -> Source:
-    """Opens what a network is tested on: a split, or where there is none of the name the last fifth of `train`.
+    """Opens what a network is tested on: a split, or the last fifth of `train` where it has no test set of any name.
 
     Args:
         name_or_dir: as `open_source` takes it.
@@ -95,6 +95,8 @@ def open_test(
     try:
         return open_source(name_or_dir, split, data_dir=data_dir)
     except splits.NoSuchSplit as error:
+        if splits.parse(split)[0].lower() not in splits.SYNONYMS[1]:  # misspelled, perhaps
+            raise
         try:
             return open_source(name_or_dir, "train[80%:]", data_dir=data_dir)
         except splits.NoSuchSplit:

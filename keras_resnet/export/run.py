@@ -1,6 +1,7 @@
 """`export`: from a trained network to a folder of files, each compared with it, and a report."""
 
 import importlib.util
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -63,6 +64,7 @@ def export(
     >>> [row["file"] for row in rows]
     ['the network', 'saved_model/1']
     """
+    check_formats(formats)
     _check(card, formats, quantize, training, evaluation)
     folder.mkdir(parents=True, exist_ok=True)
     check(model, card)
@@ -77,7 +79,8 @@ def export(
         rows.append({"file": name, "bytes": (folder / name).stat().st_size, **comparison._asdict()})
         openers[name] = lambda threads=None: open_file(folder / name, threads)
 
-    for quantization in tqdm(quantize if "tflite" in formats else (), unit="file", desc="TFLite"):
+    quantize = quantize if "tflite" in formats else ()
+    for quantization in tqdm(quantize, unit="file", desc="TFLite", disable=not quantize):
         integer = QUANTIZATIONS[quantization].integer
         name = f"{stem}.tflite" if quantization == "none" else f"{stem}-{quantization}.tflite"
         settings = {
@@ -91,9 +94,9 @@ def export(
     if "onnx" in formats:
         add(f"{stem}.onnx", open_onnx, export_onnx(model, card, folder / f"{stem}.onnx", compared=compared))
 
-    for row in tqdm(rows, unit="file", desc="latency"):
-        if row["file"] in openers:
-            row |= latencies(openers[row["file"]], card)
+    timed = [row for row in rows if row["file"] in openers]
+    for row in tqdm(timed, unit="file", desc="latency", disable=not timed):
+        row |= latencies(openers[row["file"]], card)
     if evaluation is not None:
         runs = {"the network": classifier(model, card)} | {name: opener() for name, opener in openers.items()}
         for name, accuracy in accuracies(runs, evaluation, card).items():
@@ -102,10 +105,13 @@ def export(
     return rows
 
 
-def _check(card: Card, formats, quantize, training: Source | None, evaluation: Source | None) -> None:
-    for name, values, choices in (("formats", formats, FORMATS), ("quantize", quantize, QUANTIZATIONS)):
-        if not values or not set(values) <= set(choices):
-            raise ValueError(f"`{name}` are some of {', '.join(choices)}. Received: {name}={tuple(values)}.")
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuses formats that there are not, or whose package is missing.
+
+    Example:
+    >>> check_formats(["saved_model"])
+    """
+    _check_names("formats", formats, FORMATS)
     for name in formats:
         if importlib.util.find_spec(FORMATS[name]) is None:
             extra = {"tflite": "export"}.get(name, name)
@@ -113,6 +119,15 @@ def _check(card: Card, formats, quantize, training: Source | None, evaluation: S
                 f"Files are run before they are handed over: pip install 'keras-resnet-garden[{extra}]', or leave "
                 f"{name} out of the formats. Received: formats={tuple(formats)}."
             )
+
+
+def _check_names(what: str, names: Sequence[str], choices: Iterable[str]) -> None:
+    if not names or not set(names) <= set(choices):
+        raise ValueError(f"`{what}` are some of {', '.join(choices)}. Received: {what}={tuple(names)}.")
+
+
+def _check(card: Card, formats, quantize, training: Source | None, evaluation: Source | None) -> None:
+    _check_names("quantize", quantize, QUANTIZATIONS)
     if "tflite" in formats and "int8" in quantize and training is None:
         raise ValueError("int8 is calibrated on training images: give a dataset. Received: training=None.")
     for source in filter(None, (training, evaluation)):

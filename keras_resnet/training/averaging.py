@@ -1,5 +1,8 @@
 """A moving average of a model's weights, to be measured and kept in their place."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import keras
 
 
@@ -17,6 +20,7 @@ class Average(keras.callbacks.Callback):
         model: the model that will be trained. The averages begin as its weights.
         decay: the share that an average keeps of itself in a step; less of the first weights, which are poor.
         every: averages move once in so many steps, by as much. A move costs some operations for each weight.
+        before_moving: called before each move; where replicas have statistics of their own, what makes them the same.
 
     Example:
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -26,13 +30,20 @@ class Average(keras.callbacks.Callback):
     >>> average.put_in()
     """
 
-    def __init__(self, model: keras.Model, decay: float = 0.9999, every: int = 32):
+    def __init__(
+        self,
+        model: keras.Model,
+        decay: float = 0.9999,
+        every: int = 32,
+        before_moving: Callable[[], None] = lambda: None,
+    ):
         super().__init__()
         if not 0 <= decay < 1 or every < 1:
             raise ValueError(f"An average needs 0 <= decay < 1 and every >= 1. Received: decay={decay}, every={every}.")
         self.network = model
         self.decay = decay
         self.every = every
+        self.before_moving = before_moving
         self.variables = [
             keras.Variable(keras.ops.convert_to_numpy(weight), trainable=False, name=weight.name)
             for weight in self._weights()
@@ -57,6 +68,17 @@ class Average(keras.callbacks.Callback):
         """
         self._step, self._is_in = state["step"], state["is_in"]
 
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Has the averages in the model for a while: a context."""
+        stays = self._is_in
+        self.put_in()
+        try:
+            yield
+        finally:
+            if not stays:
+                self.take_out()
+
     def put_in(self) -> None:
         """Puts the averages into the model, and keeps the model's weights where the averages were."""
         if not self._is_in:
@@ -76,6 +98,7 @@ class Average(keras.callbacks.Callback):
         self._step += 1
         if self._step % self.every:
             return
+        self.before_moving()
         moves = self._step // self.every
         keep = min(self.decay**self.every, moves / (9 + moves))  # 1/10, 2/11, ... as TensorFlow's averages begin
         for average, weight in zip(self.variables, self._weights(), strict=True):

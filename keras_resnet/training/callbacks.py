@@ -3,10 +3,13 @@
 A callback's `variables`, and what its `get_state` gives, go into the checkpoints under the name of its class.
 """
 
+import contextlib
 import csv
+import io
+import json
 import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +18,7 @@ import keras
 import numpy as np
 
 from keras_resnet.training import checkpoints
+from keras_resnet.training.averaging import Average
 from keras_resnet.training.devices import Devices
 
 
@@ -61,8 +65,9 @@ class Checkpoints(keras.callbacks.Callback):
         devices: who writes, and who agrees to stop.
         callbacks: whose states are saved.
         steps_per_epoch: steps of an epoch.
+        average: if there is one, it is what a checkpoint has for the network, and the network for the average.
         every: steps between checkpoints.
-        facts: what else a checkpoint says, as JSON can hold it.
+        facts: what else a checkpoint says, as JSON can hold it; a run goes on only where it is still so.
         after_saving: called after each checkpoint.
     """
 
@@ -75,6 +80,7 @@ class Checkpoints(keras.callbacks.Callback):
         devices: Devices,
         callbacks: Sequence[keras.callbacks.Callback],
         steps_per_epoch: int,
+        average: Average | None = None,
         every: int = 1000,
         facts: Mapping[str, Any] | None = None,
         after_saving: Callable[[], None] = lambda: None,
@@ -82,7 +88,8 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self.set_model(model)
         self.root, self.clock, self.network, self.callbacks = root, clock, network, [*callbacks, self]
-        self.steps_per_epoch, self.every, self.facts = steps_per_epoch, every, facts or {}
+        self.steps_per_epoch, self.every, self.average = steps_per_epoch, every, average
+        self.facts = json.loads(json.dumps(facts or {}))
         self.devices, self.after_saving = devices, after_saving
         self.best: float | None = None
         self.signum: int | None = None
@@ -115,7 +122,17 @@ class Checkpoints(keras.callbacks.Callback):
             )
         if folder is None:
             return 0
-        state = checkpoints.restore(folder, self.network, self._variables())
+        state = checkpoints.read_state(folder)
+        before, now = dict(_leaves({name: state.get(name) for name in self.facts})), dict(_leaves(self.facts))
+        changed = [
+            f"{name}: {before.get(name)!r} -> {fact!r}" for name, fact in now.items() if before.get(name) != fact
+        ]
+        if changed or before.keys() - now.keys():
+            raise ValueError(
+                f"The data is not that of {folder}: go on with that, or give another run_dir. "
+                f"Received: {'; '.join(changed[:5]) or 'less of it'}."
+            )
+        checkpoints.restore(folder, self.network, self._variables())
         for callback in _stateful(self.callbacks):
             callback.set_state(state["callbacks"][type(callback).__name__])
         # `fit` resets the metrics when an epoch begins: what this one had is kept until then.
@@ -129,15 +146,17 @@ class Checkpoints(keras.callbacks.Callback):
         # The loss is of the weights before the step. Those after it must not be what each start goes on with.
         if not all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.network.weights):
             raise self._diverged("The weights are no longer numbers")
-        # All workers read: metrics are sums over them.
-        numbers = {
-            group: [keras.ops.convert_to_numpy(variable) for variable in variables]
-            for group, variables in self._variables().items()
-        }
+        with self.average.inside() if self.average else contextlib.nullcontext():
+            # All workers read: metrics are sums over them.
+            numbers = {
+                group: [keras.ops.convert_to_numpy(variable) for variable in variables]
+                for group, variables in self._variables().items()
+            }
+            if self.devices.writes:
+                states = {type(callback).__name__: callback.get_state() for callback in _stateful(self.callbacks)}
+                state = {**self.facts, "callbacks": states}
+                checkpoints.save(self.root, self.clock.step, self.network, numbers, state, best)
         if self.devices.writes:
-            states = {type(callback).__name__: callback.get_state() for callback in _stateful(self.callbacks)}
-            state = {**self.facts, "callbacks": states}
-            checkpoints.save(self.root, self.clock.step, self.network, numbers, state, best)
             self.after_saving()
         self.devices.any_worker(False)
 
@@ -182,18 +201,18 @@ class Checkpoints(keras.callbacks.Callback):
             **{type(callback).__name__: callback.variables for callback in self.callbacks if _has_variables(callback)},
         }
 
-    def check(self, logs: Mapping[str, Any] | None) -> None:
-        """Stops the run where a loss is no number: before that is written down."""
+    def check(self, logs: Mapping[str, Any] | None, step: int | None = None) -> None:
+        """Stops the run where a loss, by default of the last step, is no number: before that is written down."""
         for name in ("loss", "val_loss"):
             loss = float((logs or {}).get(name, 0.0))
             if not math.isfinite(loss):
-                raise self._diverged(f"The {name} is {loss}")
+                raise self._diverged(f"The {name} is {loss}", step)
 
-    def _diverged(self, what: str) -> Diverged:
+    def _diverged(self, what: str, step: int | None = None) -> Diverged:
         _sync(self.model)
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         return Diverged(
-            f"{what} at step {self.clock.step}, with a learning rate of {rate:g}. The last good checkpoint: "
+            f"{what} at step {step or self.clock.step}, with a learning rate of {rate:g}. The last good checkpoint: "
             f"{checkpoints.find(self.root)}. A lower learning_rate or a longer warm-up may help."
         )
 
@@ -222,16 +241,35 @@ class WholeLoss(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Looks at the loss every few steps, since a look makes the device wait, and leaves the word to `check`."""
+    """Looks at the losses every few steps, since a look makes the device wait, and leaves the word to `check`.
 
-    def __init__(self, check: Callable[[Mapping[str, Any]], None], every: int = 10):
+    Args:
+        check: is given logs and their step.
+        clock: the run's clock.
+        every: steps between looks.
+    """
+
+    def __init__(self, check: Callable[[Mapping[str, Any], int], None], clock: Clock, every: int = 10):
         super().__init__()
-        self.check, self.every = check, every
+        self.check, self.clock, self.every = check, clock, every
+        self._unseen: list[tuple[Mapping[str, Any], int]] = []
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks."""
+        self._unseen.append(({"loss": logs["loss"]}, self.clock.step))
         if batch % self.every == 0:
-            self.check(logs)
+            self.look()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at what is left."""
+        self.look()
+
+    def look(self) -> None:
+        """Checks what has not been, the latest first: a loss is a mean over the epoch, and stays no number."""
+        seen, self._unseen = self._unseen, []
+        if seen and not math.isfinite(float(seen[-1][0]["loss"])):
+            for logs, step in seen:
+                self.check(logs, step)
 
 
 class CSVLog(keras.callbacks.Callback):
@@ -264,12 +302,11 @@ class CSVLog(keras.callbacks.Callback):
 
     def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        part = self.path.with_name(f"{self.path.name}.part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        part.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        checkpoints.replace_text(self.path, text.getvalue())
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -304,6 +341,15 @@ def _sync(model: keras.Model) -> None:
     """Within an epoch, JAX keeps the numbers to itself."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What JSON holds, by the path to each value in it."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inside is None:
+        yield name, value
+    for key, each in inside or ():
+        yield from _leaves(each, f"{name}.{key}".lstrip("."))
 
 
 def _has_variables(callback: keras.callbacks.Callback) -> bool:

@@ -68,14 +68,12 @@ def save(
         _sync(part)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise OSError(
-            error.errno, f"The checkpoint of step {step} could not be written; the one before it is whole: {error}"
-        ) from error
+        raise _not_written(error, f"The checkpoint of step {step}", "the one before it is whole") from error
     if folder.exists():  # left by a run that was killed before it pointed there
         shutil.rmtree(folder)
     part.replace(folder)
     _sync(root)
-    for pointer in (LATEST, BEST) if best else (LATEST,):
+    for pointer in (BEST, LATEST) if best else (LATEST,):  # the state that `latest` leads to knows the best
         replace_text(root / pointer, folder.name + "\n")
     _delete_others(root, keep)
     return folder
@@ -84,10 +82,21 @@ def save(
 def find(root: Path, pointer: str = LATEST) -> Path | None:
     """The checkpoint that `pointer` (`LATEST` or `BEST`) names; None where there is none."""
     file = root / pointer
-    return root / file.read_text().strip() if file.is_file() else None
+    folder = root / file.read_text().strip() if file.is_file() else None
+    return folder if folder and folder.is_dir() else None
 
 
-def restore(folder: Path, network: keras.Model, variables: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state that `save` was given, with the step under `"step"`.
+
+    Example:
+    >>> read_state(save(Path("read"), 100, keras_resnet.ResNet20(), {}, {"best": 0.5}))
+    {'step': 100, 'best': 0.5}
+    """
+    return json.loads((folder / _STATE).read_text())
+
+
+def restore(folder: Path, network: keras.Model, variables: Mapping[str, Sequence[Any]]) -> None:
     """Brings back what `save` wrote: the same network and the same groups of variables.
 
     Args:
@@ -95,13 +104,9 @@ def restore(folder: Path, network: keras.Model, variables: Mapping[str, Sequence
         network: gets the weights.
         variables: get their values.
 
-    Returns:
-        The state, with the step under `"step"`.
-
     Example:
     >>> folder = save(Path("restored"), 100, keras_resnet.ResNet20(), {}, {})
-    >>> restore(folder, keras_resnet.ResNet20(), {})["step"]
-    100
+    >>> restore(folder, keras_resnet.ResNet20(), {})
     """
     weights.load_weights(network, folder / _NETWORK)
     with np.load(folder / _NUMBERS) as arrays:
@@ -111,7 +116,6 @@ def restore(folder: Path, network: keras.Model, variables: Mapping[str, Sequence
             raise ValueError(f"The checkpoint {folder} is of another run: {', '.join(differing[:5])} differ.")
         for name, variable in expected.items():
             variable.assign(arrays[name])
-    return json.loads((folder / _STATE).read_text())
 
 
 def network_weights(folder: Path) -> Path:
@@ -128,10 +132,17 @@ def replace_text(file: Path, text: str) -> None:
     'whole'
     """
     part = file.with_name(f"{file.name}.part")
-    part.write_text(text)
-    _sync(part)
+    try:
+        part.write_text(text)
+        _sync(part)
+    except OSError as error:
+        raise _not_written(error, file, "what was there is whole") from error
     part.replace(file)
     _sync(file.parent)
+
+
+def _not_written(error: OSError, what: str | Path, rest: str) -> OSError:
+    return OSError(error.errno, f"{what} could not be written; {rest}: {error}")
 
 
 def _array(variable: Any) -> np.ndarray:

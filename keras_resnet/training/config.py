@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import typing
 from typing import Any
 
 from keras_resnet.architectures import nearest
@@ -110,6 +111,17 @@ class Config:
     checkpoint_steps: int = 1000
 
     def __post_init__(self):
+        for field in _FIELDS:
+            value = _tuples(getattr(self, field.name))  # JSON and flags have lists
+            object.__setattr__(self, field.name, value)
+            if not _fits(value, field.type):
+                kind = getattr(field.type, "__name__", field.type)
+                raise ValueError(f"`{field.name}` must be {kind}. Received: {value!r}.")
+        for name, (least, below) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < below:
+                end = f" and less than {below}" * math.isfinite(below)
+                raise ValueError(f"`{name}` must be at least {least}{end}. Received: {value!r}.")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -126,6 +138,8 @@ class Config:
             raise ValueError(f"`boundaries` are increasing shares of the run. Received: {self.boundaries}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` is a share of the run, from 0 to less than 1. Received: {self.warmup}.")
+        if self.steps is None and not self.epochs:
+            raise ValueError("A run has `epochs` or `steps`. Received: epochs=0, steps=None.")
         if self.warmup_until_error is not None and (self.warmup_rate <= 0 or self.schedule == "plateau"):
             raise ValueError(
                 "`warmup_until_error` needs a `warmup_rate` above 0, to learn by, and another schedule than plateau. "
@@ -160,7 +174,9 @@ class Config:
         """The learning rate as a function of the step."""
         schedule = _SCHEDULES[self.schedule](self, total_steps)
         rise = round(self.warmup * total_steps)
-        return warm_up(rise, schedule, self.warmup_rate) if rise and self.schedule != "one_cycle" else schedule
+        if not rise or self.schedule == "one_cycle":
+            return schedule
+        return warm_up(rise, schedule, min(self.warmup_rate, schedule(rise)))  # never down, where the rate is low
 
     def to_json(self) -> str:
         """The configuration as JSON."""
@@ -177,11 +193,15 @@ class Config:
         return [f"{name}: {a!r} -> {b!r}" for name, a, b in pairs if a != b and name not in _MAY_DIFFER]
 
 
-_FIELDS = dataclasses.fields(Config)
-
-
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    kinds = (tuple,) if typing.get_origin(kind) is tuple else typing.get_args(kind) or (kind,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
 def _piecewise(config: Config, steps: int) -> Schedule:
@@ -207,7 +227,17 @@ _CHOICES = {
     "loss": ("cross_entropy", "binary"),
     "strategy": STRATEGIES,
     "all_reduce": (None, *ALL_REDUCE),
+    "dtype": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
+_RANGES = {
+    **dict.fromkeys(
+        ("image_size", "low", "high", "batch_size", "steps", "patience", "checkpoint_steps"), (1, math.inf)
+    ),
+    **dict.fromkeys(("epochs", "learning_rate", "final_rate", "warmup_rate", "weight_decay"), (0, math.inf)),
+    **dict.fromkeys(("precise_statistics", "seed"), (0, math.inf)),
+    **dict.fromkeys(("momentum", "label_smoothing", "ema"), (0, 1)),
+}
+_FIELDS = dataclasses.fields(Config)
 
 _CIFAR = Config(
     model="ResNet20",

@@ -53,8 +53,10 @@ def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto
     print(run.devices.description)
     if run.clock.step:
         print(f"Going on from step {run.clock.step} of {run.total_steps}.")
-    with _signals(run.saver.request_stop), run.devices.explained():
-        fit(run, run.total_steps, verbose)
+    with run.devices.explained():
+        with _signals(run.saver.request_stop):
+            fit(run, run.total_steps, verbose)
+        # A signal ends what follows at once: it is begun again from the last checkpoint.
         _make_final(run)
         measured = run.model.evaluate(run.test, steps=run.test_steps, return_dict=True, verbose=0)
         measured["loss"] /= _share_of_examples(run.inputs, config)
@@ -126,26 +128,32 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
     >>> fit(run, until=10)
     """
     if config.deterministic:
-        _make_deterministic()
+        _make_deterministic(config.seed)
     devices = open_devices(config)
-    _take_over(config, folder, devices.writes)
+    begun = _is_begun(config, folder)
     keras.utils.set_random_seed(config.seed)
     with devices.scope():
         inputs = open_inputs(config)  # images that lie on the device lie on each
-        network = build_network(config, len(inputs.class_names))
+        # A checkpoint has all of the network: the file that it began with may be gone.
+        beginning = dataclasses.replace(config, weights=None) if begun else config
+        network = build_network(beginning, len(inputs.class_names))
         model = compiled(network, inputs.front, config, devices)
     test = devices.feed(inputs.validation)
     model.evaluate(test, steps=1, verbose=0)  # makes the metrics' variables, for a checkpoint to fill
     card = Card(network=config.model, preprocessing=preprocessing(config), class_names=spelled_out(inputs.class_names))
 
+    def average_statistics(logs=None):
+        devices.average_statistics(network)
+
     clock = Clock()
     total_steps = config.total_steps(inputs.num_examples)
     rate = learning_rate(config, total_steps)
     # A move costs a pass over all weights, so not each step; but often enough for a short run.
-    average = Average(network, config.ema, every=min(32, max(1, total_steps // 1000))) if config.ema else None
+    every = min(32, max(1, total_steps // 1000))
+    average = Average(network, config.ema, every, average_statistics) if config.ema else None
     stateful = [rate, average] if average else [rate]
     # What is validated, and which of all is the best, are the statistics that a file gets.
-    alike = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: devices.average_statistics(network))
+    alike = keras.callbacks.LambdaCallback(on_test_begin=average_statistics)
     saver = Checkpoints(
         folder / "checkpoints",
         clock,
@@ -154,13 +162,23 @@ def prepare(config: Config, folder: Path, publish: Callable[[], None] = lambda: 
         devices,
         stateful,
         steps_per_epoch=config.steps_per_epoch(inputs.num_examples),
+        average=average,
         every=config.checkpoint_steps,
-        facts={"card": dataclasses.asdict(card)},
+        facts={"card": dataclasses.asdict(card), "num_examples": inputs.num_examples},
         after_saving=publish,
     )
     clock.step = saver.restore()
+    _write_config(config, folder, devices.writes)
     whole_loss = WholeLoss(_share_of_examples(inputs, config))
-    callbacks = [clock, alike, whole_loss, *stateful, StopOnNaN(saver.check), *_logs(folder, clock, devices), saver]
+    callbacks = [
+        clock,
+        alike,
+        whole_loss,
+        *stateful,
+        StopOnNaN(saver.check, clock),
+        *_logs(folder, clock, devices),
+        saver,
+    ]
     return Run(config, devices, inputs, network, model, card, clock, saver, average, callbacks, test)
 
 
@@ -251,27 +269,34 @@ def _write_results(run: Run, folder: Path, measured: dict[str, float]) -> None:
         print("Curves are drawn with matplotlib, which is not installed; log.csv has their numbers.")
 
 
-def _take_over(config: Config, folder: Path, writes: bool) -> None:
-    """Writes the configuration, or sees to it that it is the one whose checkpoints lie there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "config.json"
-    if checkpoints.find(folder / "checkpoints") is not None:
-        differences = Config.from_json(file.read_text()).differences(config)
-        if differences:
-            raise ValueError(
-                f"{folder} has checkpoints of another configuration: go on with that one, or give another run_dir. "
-                f"Received: {'; '.join(differences)}."
-            )
-    text = config.to_json() + "\n"
+def _is_begun(config: Config, folder: Path) -> bool:
+    """Whether the folder has checkpoints; those of another configuration are refused."""
+    if checkpoints.find(folder / "checkpoints") is None:
+        return False
+    differences = Config.from_json((folder / "config.json").read_text()).differences(config)
+    if differences:
+        raise ValueError(
+            f"{folder} has checkpoints of another configuration: go on with that one, or give another run_dir. "
+            f"Received: {'; '.join(differences)}."
+        )
+    return True
+
+
+def _write_config(config: Config, folder: Path, writes: bool) -> None:
+    """Writes it, once there is all that it names: a start that fails leaves nothing."""
+    file, text = folder / "config.json", config.to_json() + "\n"
     if writes and not (file.is_file() and file.read_text() == text):
+        folder.mkdir(parents=True, exist_ok=True)
         checkpoints.replace_text(file, text)
 
 
-def _make_deterministic() -> None:
+def _make_deterministic(seed: int) -> None:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+        # keras-cv's layers ask for it, and do not draw; a generator that has no seed is refused then.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
 
 
 @contextlib.contextmanager

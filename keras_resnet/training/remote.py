@@ -30,7 +30,7 @@ def mirrored(run_dir: str | os.PathLike) -> tuple[Path, Callable[[], None]]:
     >>> folder.name
     'demo'
     """
-    text, folder = os.fspath(run_dir), local_of(run_dir)
+    text, folder = _text(run_dir), local_of(run_dir)
     if not is_remote(text):
         return folder, lambda: None
     pull(text, folder)
@@ -44,10 +44,14 @@ def local_of(run_dir: str | os.PathLike) -> Path:
     >>> local_of("runs/demo")
     PosixPath('runs/demo')
     """
-    text = os.fspath(run_dir)
+    text = _text(run_dir)
     if not is_remote(text):
         return Path(run_dir)
     return Path.home() / ".cache" / "keras_resnet" / "runs" / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _text(run_dir: str | os.PathLike) -> str:
+    return os.fspath(run_dir).rstrip("/")
 
 
 def pull(remote: str, local: Path) -> None:

@@ -10,11 +10,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def find_images(paths: list[str]) -> list[Path]:
-    """The files as they are, and of each folder the images in it and below, in order."""
+    """The files as they are, also those that are not there, and of each folder the images in it and below, in order."""
     found = []
     for path in map(Path, paths):
-        if not path.exists():
-            raise ValueError(f"There is no such file or folder: {str(path)!r}.")
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not inside:
             raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {str(path)!r}.")
