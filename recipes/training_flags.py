@@ -64,7 +64,7 @@ def configuration(recipe: str) -> "Config":
         known = ", ".join(sorted(fields))
         raise ValueError(f"--set takes NAME=VALUE with a name of {known}. Received: {min(unknown)!r}.")
     given |= common.settings()
-    if "image_size" in given and RECIPES[recipe].augmentation != "cifar":
+    if given.get("image_size", RECIPES[recipe].image_size) != RECIPES[recipe].image_size:
         given = {"low": None, "high": None} | given  # a recipe's own are for its size
     if "epochs" in given and "steps" not in given:
         given["steps"] = None  # a recipe's own steps give way

@@ -6,6 +6,7 @@ import os
 import keras
 
 from keras_resnet.cards import read_card
+from keras_resnet.data.files import join
 from keras_resnet.preprocessing import NAMED, Preprocessing
 from keras_resnet.training import checkpoints
 from keras_resnet.training.config import Config
@@ -41,12 +42,12 @@ def finetune(
         raise ValueError("Fine-tuning begins with weights: a tag or a file. Received: weights=None.")
     if config.strategy == "multi_worker":  # TensorFlow sets a process's workers up once, and here are two runs
         raise ValueError("Fine-tuning is done on one machine: take mirrored. Received: strategy='multi_worker'.")
-    config = dataclasses.replace(config, preprocessing=preprocessing_name(config, run_dir))
     begun = _begun(run_dir)
+    config = dataclasses.replace(config, preprocessing=begun.preprocessing if begun else preprocessing_name(config))
     if begun:  # with weights that lay somewhere then, and are in its checkpoint now
         whole = dataclasses.replace(config, weights=begun.weights, load_head=begun.load_head)
     elif head_epochs:
-        head_dir = f"{os.fspath(run_dir).rstrip('/')}/head"
+        head_dir = join(os.fspath(run_dir), "head")
         settings = {"epochs": head_epochs, "steps": None, "learning_rate": head_learning_rate}
         print("1 of 2: the classifier alone.")
         train(dataclasses.replace(config, trainable="head", **settings), head_dir, verbose)
