@@ -58,7 +58,9 @@ def train(config: Config, run_dir: str | os.PathLike, verbose: int | str = "auto
             fit(run, run.total_steps, verbose)
         # A signal ends what follows at once: it is begun again from the last checkpoint.
         _make_final(run)
-        measured = run.model.evaluate(run.test, steps=run.test_steps, return_dict=True, verbose=0)
+        print("Measuring what is kept.")
+        shown = verbose if run.devices.writes else 0
+        measured = run.model.evaluate(run.test, steps=run.test_steps, return_dict=True, verbose=shown)
         measured["loss"] /= _share_of_examples(run.inputs, config)
     if run.devices.writes:
         _write_results(run, folder, measured | {"examples": run.inputs.num_test_examples})
@@ -253,6 +255,7 @@ def _make_final(run: Run) -> None:
     if run.average:
         run.average.put_in()
     if run.config.precise_statistics:
+        print(f"Taking batch normalisation's statistics from {run.config.precise_statistics} batches.")
         batches = itertools.islice(iter(run.inputs.training(0, 0, 1)), run.config.precise_statistics)
         front = run.inputs.front or (lambda images: images)
         recompute_statistics(run.network, (front(images) for images, *_ in batches))
