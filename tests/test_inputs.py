@@ -47,6 +47,7 @@ def test_workers_have_the_rows_of_one(inputs):
     for make, count in ((lambda *share: inputs.training(2, *share), 3), (inputs.validation, 2)):
         halves = [make(worker, 2) for worker in (0, 1)]
         assert all(spec.shape[0] == 4 for spec in halves[0].element_spec)
+        assert halves[0].options().autotune.enabled is False
         for _ in range(2):
             parts = zip(*(taken(half, count) for half in halves), strict=True)
             assert_equal([[np.concatenate(pair) for pair in zip(*part)] for part in parts], taken(make(0, 1), count))

@@ -140,12 +140,14 @@ def test_workers_of_the_tf_data_service(kind, tmp_path):
     workers = [service.WorkerServer(service.WorkerConfig(dispatcher_address=address)) for _ in range(2)]
     served = drawn(batches(24, examples, service=dispatcher.target))  # four epochs' worth
     assert len(workers) == 2
-    assert len(set(served)) == 96  # no example comes twice in an epoch
-    assert set(served) <= set(drawn(batches(150, examples)))
+    assert len({(label, image.tobytes()) for label, image in served}) == 96  # no example comes twice in an epoch
+    expected = drawn(batches(150, examples))
+    for label, image in served:  # the same, but for the last digit: a worker's graph is put together otherwise
+        assert min(np.abs(image - other).max() for same, other in expected if same == label) < 1e-3
 
 
 def drawn(made):
-    return [(label, image.tobytes()) for images, labels in made for image, label in zip(images, labels)]
+    return [(label, image) for images, labels in made for image, label in zip(images, labels)]
 
 
 def test_labels_are_mixed_where_the_stack_mixes():
@@ -193,3 +195,11 @@ def test_memory_stays_flat():
             next(batches)
         used.append(megabytes())
     assert max(used[5:]) - min(used[2:5]) < 77
+
+
+def test_no_iterator_waits_for_the_autotuner():
+    for dataset in (
+        pipeline.training(source(20), STACK, batch_size=4, seed=5),
+        pipeline.evaluation(source(20), CENTRE, batch_size=4),
+    ):
+        assert dataset.options().autotune.enabled is False

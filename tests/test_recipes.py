@@ -108,3 +108,16 @@ def test_benchmarks_run_in_turn_and_quote_medians():
         "| train | peer | 2 images/s | ours | 3 images/s | 1.50 | 0.75 - 3.00 |",
         "| input |  |  | ours | 5 images/s | | |",
     ]
+
+
+def test_the_readmes_table_is_what_was_measured():
+    code = """if True:
+        import json, pathlib, sys
+        sys.path.insert(0, sys.argv[1])
+        import benchmark
+        files = [pathlib.Path(sys.argv[2], f"{name}.json") for name in benchmark.BENCHMARKS]
+        print(benchmark.markdown([row for file in files for row in json.loads(file.read_text())["results"]]))
+    """
+    table = run("-c", code, str(FOLDER), str(FOLDER.parent / "results" / "speed")).stdout
+    assert table.count("\n") > 10
+    assert table in (FOLDER.parent / "README.md").read_text("utf-8")

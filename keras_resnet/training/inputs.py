@@ -149,10 +149,12 @@ def in_memory(
 
 
 def _rows(batches: keras.utils.PyDataset, worker: int, workers: int) -> Any:
-    """A worker's rows of each batch; several workers take a `tf.data.Dataset`."""
-    if workers == 1:
+    """A worker's rows of each batch: on TensorFlow a `tf.data.Dataset`, as Keras would make one."""
+    if keras.backend.backend() != "tensorflow":
         return batches
     import tensorflow as tf
+
+    from keras_resnet.data.pipeline import without_waiting
 
     def rows():
         for batch in batches:
@@ -161,7 +163,7 @@ def _rows(batches: keras.utils.PyDataset, worker: int, workers: int) -> Any:
 
     first = next(rows())
     signature = tuple(tf.TensorSpec(column.shape, column.dtype) for column in first)
-    return tf.data.Dataset.from_generator(rows, output_signature=signature).prefetch(1)
+    return without_waiting(tf.data.Dataset.from_generator(rows, output_signature=signature))
 
 
 class _RandomBatches(keras.utils.PyDataset):
