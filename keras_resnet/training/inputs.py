@@ -129,8 +129,8 @@ def in_memory(
     >>> x, y = np.zeros((100, 32, 32, 3), np.uint8), np.arange(100) % 10
     >>> inputs = in_memory(x, y, x, y, CIFAR10_CLASSES, RECIPES["cifar-paper"])
     >>> draws, targets = next(iter(inputs.training(0, 0, 1)))
-    >>> draws.shape, targets.shape, tuple(inputs.front(draws).shape)
-    ((128, 4), (128, 10), (128, 32, 32, 3))
+    >>> [tuple(values.shape) for values in (draws, targets, inputs.front(draws))]
+    [(128, 4), (128, 10), (128, 32, 32, 3)]
     """
     table = Table(np.concatenate([images, test_images]), NAMED[config.preprocessing])
     draws = keras.Input((4,), batch_size=None, dtype="int32")
