@@ -5,7 +5,6 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import quiet
@@ -48,8 +47,11 @@ def settings() -> dict[str, object]:
 
 def serving_commands(served: Path, network: str) -> tuple[str, str]:
     """What serves the versions of a SavedModel in a folder, and what asks the server."""
+    import tensorflow as tf
+
     volume = shlex.quote(f"{served.resolve()}:/models/{network}:ro")
-    image = f"tensorflow/serving:{metadata.version('tensorflow')}"  # a server reads what its own version has written
+    # A server reads what its own version has written. Not the distribution's version: it has other names too.
+    image = f"tensorflow/serving:{tf.__version__}"
     return (
         f"docker run --rm -p 127.0.0.1:8501:8501 -v {volume} -e MODEL_NAME={network} {image}",
         f"python recipes/serving/client.py --model={network} PHOTOGRAPH.jpg",

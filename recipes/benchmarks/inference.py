@@ -50,7 +50,7 @@ def measurements(quick: bool, peers_python: str | None) -> list[tuple[str, str, 
 
 
 def _by_dtype(title: str, unit: str, contenders: dict[str, Callable[[], float]]) -> list[tuple]:
-    """All that compute in float32 against each other, and all of them against bfloat16."""
+    """All that compute in float32 against each other, and ours in bfloat16 against ours in float32."""
     *theirs, single, half = contenders.items()
     return [(f"{title}, float32", unit, dict([*theirs, single])), (f"{title}, bfloat16", unit, dict([single, half]))]
 
